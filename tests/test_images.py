@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from terraseek.errors import ImageError
-from terraseek.images import decode_image, printable, read_image, refuse, stretch_to_8bit, thumbnail
+from terraseek.images import decode_image, printable, read_image, refuse, resize_image, stretch_to_8bit, thumbnail
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.stack(np.broadcast_arrays(np.arange(48)[:, None] * 4, np.arange(64)[None] * 3, 120), -1).astype(np.uint8)
@@ -254,3 +254,44 @@ def test_thumbnail_keeps_the_shape(form: str) -> None:
     assert small.shape == (24, 32, 3)
     assert len(data) < 2000
     assert decode_image(thumbnail(SMOOTH[:8, :8], 32, form=form), "t").shape == (8, 8, 3)  # type: ignore[arg-type]
+
+
+def triangle_weights(length: int, size: int) -> np.ndarray:
+    """Rows of the antialiased bilinear filter, written out: a triangle as wide as the scale, at pixel centres."""
+    scale = length / size
+    reach = max(scale, 1.0)
+    weights = np.zeros((size, length))
+    for out in range(size):
+        centre = (out + 0.5) * scale
+        for pixel in range(length):
+            weights[out, pixel] = max(0.0, 1 - abs(pixel + 0.5 - centre) / reach)
+    return weights / weights.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(40, 52, 16), (7, 30, 9), (5, 5, 12), (64, 64, 1)])
+def test_resize_is_the_antialiased_triangle_filter(height: int, width: int, size: int) -> None:
+    image = RNG.random((height, width, 5)).astype(np.float32)
+    rows, columns = triangle_weights(height, size), triangle_weights(width, size)
+    expected = np.einsum("sh,hwb,tw->stb", rows, image, columns)
+    np.testing.assert_allclose(resize_image(image, size), expected, atol=1e-5)
+
+
+def test_resize_keeps_bytes_and_treats_every_band_alike() -> None:
+    image = RNG.integers(0, 256, (50, 33, 3), dtype=np.uint8)
+    small = resize_image(image, 20)
+    assert small.dtype == np.uint8
+    one_by_one = np.concatenate([resize_image(image[..., b : b + 1], 20) for b in range(3)], axis=-1)
+    np.testing.assert_array_equal(small, one_by_one)
+    np.testing.assert_allclose(small, resize_image(image.astype(np.float32), 20), atol=1.0)
+    assert resize_image(image.astype(np.uint16), 20).dtype == np.float32
+
+
+def test_resize_crops_the_middle_of_the_scaled_image() -> None:
+    image = RNG.integers(0, 256, (10, 30, 3), dtype=np.uint8)
+    whole = np.asarray(Image.fromarray(image).resize((15, 5), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(resize_image(image, 5, "shorter-crop"), whole[:, 5:10])
+
+
+def test_resize_leaves_an_image_of_the_right_size_alone() -> None:
+    image = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert resize_image(image, 8) is image

@@ -19,16 +19,29 @@ import stat
 import threading
 import warnings
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from .errors import ImageError, Refused
-from .typing import IntArray
+from .typing import ImageArray, IntArray
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image", "printable", "read_image", "refuse", "stretch_to_8bit", "thumbnail"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Fit",
+    "decode_image",
+    "printable",
+    "read_image",
+    "refuse",
+    "resize_image",
+    "stretch_to_8bit",
+    "thumbnail",
+]
+
+Fit: TypeAlias = Literal["squash", "shorter-crop"]
+"""How an image becomes square: all of it with its aspect lost, or its middle."""
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
@@ -122,6 +135,40 @@ def thumbnail(
     buffer = io.BytesIO()
     picture.save(buffer, form, quality=quality)
     return buffer.getvalue()
+
+
+def resize_image(image: ImageArray, size: int, fit: Fit = "squash") -> ImageArray:
+    """Resample `image`, (H, W, B) of any band count and numeric type, to (size, size, B).
+
+    The one resampling of terraseek, so that the pixels a model is trained on are those it is searched with: Pillow's
+    bilinear filter, widened when shrinking (antialiased). uint8 stays uint8, rounded; every other type becomes
+    float32. An image that already has the size comes back as it is.
+
+    Args:
+        image: pixels, H and W at least 1.
+        size: side of the result, in pixels.
+        fit: "squash" scales both sides; "shorter-crop" scales the shorter side to `size` and takes the middle.
+
+    Example:
+        >>> resize_image(np.array([[[0], [100]], [[100], [200]]], dtype=np.uint8), 1).tolist()
+        [[[100]]]
+    """
+    height, width, bands = image.shape
+    if image.dtype != np.uint8:
+        image = image.astype(np.float32, copy=False)
+    if (height, width) == (size, size):
+        return image
+    side = min(height, width)
+    left, top = ((width - side) / 2, (height - side) / 2) if fit == "shorter-crop" else (0.0, 0.0)
+    box = (left, top, width - left, height - top)
+
+    def resample(plane: ImageArray) -> ImageArray:
+        picture = Image.fromarray(np.ascontiguousarray(plane))
+        return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+    if image.dtype == np.uint8 and bands == 3:  # three planes in one go, the same bytes as one by one
+        return resample(image)
+    return np.stack([resample(image[..., band]) for band in range(bands)], axis=-1)
 
 
 def stretch_to_8bit(values: IntArray) -> NDArray[np.uint8]:
