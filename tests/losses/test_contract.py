@@ -1,0 +1,180 @@
+"""What every registered loss promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from terraseek.errors import ConfigError, UsageError
+from terraseek.losses import LOSSES, ContrastiveLoss, LabelStatistics, build_loss
+
+D, C = 7, 5
+STATISTICS = LabelStatistics.from_labels(torch.tensor([[1, 1, 0, 0, 1], [1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]))
+Make = Callable[..., tuple[Tensor, Tensor]]
+
+pytestmark = pytest.mark.parametrize("name", LOSSES.names)
+
+
+def build(name: str, **options: Any) -> ContrastiveLoss:
+    torch.manual_seed(0)
+    return build_loss(name, STATISTICS, D, **options)
+
+
+def gradient(loss: ContrastiveLoss, embeddings: Tensor, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
+    value = loss(embeddings, *arguments, **named)
+    return value, torch.autograd.grad(value, embeddings)[0]
+
+
+def test_scalar_with_a_finite_gradient_that_is_not_zero(name: str, make: Make) -> None:
+    value, grad = gradient(build(name).double(), *make())
+    assert value.ndim == 0
+    assert value > 0
+    assert torch.isfinite(grad).all()
+    assert grad.abs().sum() > 0
+
+
+def test_order_of_the_batch_does_not_matter(name: str, make: Make) -> None:
+    embeddings, labels = make()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(3))
+    ids = torch.arange(len(labels))
+    value, grad = gradient(build(name).double(), embeddings, labels, ids=ids)
+    moved = embeddings.detach()[order].requires_grad_()
+    shuffled, shuffled_grad = gradient(build(name).double(), moved, labels[order], ids=ids[order])
+    torch.testing.assert_close(value, shuffled)
+    torch.testing.assert_close(grad[order], shuffled_grad)
+
+
+@pytest.mark.parametrize("kind", ["no labels at all", "one sample", "all alike", "nothing shared"])
+def test_degenerate_batches_are_finite(name: str, kind: str) -> None:
+    embeddings = torch.randn(5, D, generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(5, C, dtype=torch.long)
+    if kind == "one sample":
+        embeddings, labels = embeddings[:1], labels[:1]
+        labels[0, 0] = 1
+    elif kind == "all alike":
+        embeddings, labels = embeddings[:1].repeat(5, 1), labels + 1
+    elif kind == "nothing shared":
+        labels = torch.eye(C, dtype=torch.long)
+    value, grad = gradient(build(name), embeddings.requires_grad_(), labels)
+    assert torch.isfinite(value)
+    assert torch.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_agrees_with_float32(name: str, dtype: torch.dtype, make: Make) -> None:
+    embeddings, labels = make(dtype=torch.float32)
+    low = embeddings.detach().to(dtype).requires_grad_()
+    value, grad = gradient(build(name), low, labels)
+    exact, exact_grad = gradient(build(name), low.detach().float().requires_grad_(), labels)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, exact)
+    torch.testing.assert_close(grad, exact_grad.to(dtype))
+
+
+def test_autocast_changes_nothing(name: str, make: Make) -> None:
+    embeddings, labels = make(dtype=torch.float32)
+    value, grad = gradient(build(name), embeddings, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = build(name)(embeddings, labels)
+    (low_grad,) = torch.autograd.grad(low, embeddings)  # backward belongs outside autocast
+    torch.testing.assert_close(low, value)
+    torch.testing.assert_close(low_grad, grad)
+
+
+def test_references_give_the_batch_loss_where_ids_name_the_batch(name: str, make: Make) -> None:
+    embeddings, labels = make()
+    ids = torch.arange(len(labels))
+    value, grad = gradient(build(name).double(), embeddings, labels, ids=ids)
+    again, again_grad = gradient(build(name).double(), embeddings, labels, embeddings, labels, ids=ids, ref_ids=ids)
+    torch.testing.assert_close(again, value)
+    torch.testing.assert_close(again_grad, grad)
+
+
+def test_references_of_another_number_are_used(name: str, make: Make) -> None:
+    embeddings, labels = make()
+    ref_emb, ref_labels = make(n=21, seed=5)
+    loss = build(name).double()
+    value, grad = gradient(
+        loss, embeddings, labels, ref_emb, ref_labels, ids=torch.arange(13), ref_ids=torch.arange(100, 121)
+    )
+    assert torch.isfinite(value)
+    assert torch.isfinite(grad).all()
+
+
+def test_scale_of_the_embeddings_does_not_matter(name: str, make: Make) -> None:
+    embeddings, labels = make()
+    torch.testing.assert_close(build(name).double()(embeddings, labels), build(name).double()(embeddings * 9, labels))
+
+
+def test_label_types_are_alike(name: str, make: Make) -> None:
+    embeddings, labels = make()
+    values = [build(name).double()(embeddings, labels.to(t)) for t in (torch.bool, torch.uint8, torch.float32)]
+    for value in values:
+        torch.testing.assert_close(value, build(name).double()(embeddings, labels))
+
+
+def test_class_indices_are_one_hot_labels(name: str) -> None:
+    embeddings = torch.randn(9, D, generator=torch.Generator().manual_seed(2))
+    classes = torch.tensor([0, 1, 2, 0, 1, 2, 3, 4, 4])
+    one_hot = torch.nn.functional.one_hot(classes, C)
+    torch.testing.assert_close(build(name)(embeddings, classes), build(name)(embeddings, one_hot))
+
+
+def test_training_on_it_brings_alike_samples_together(name: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    labels = torch.eye(C, dtype=torch.long).repeat(4, 1)
+    embeddings = torch.randn(len(labels), D, generator=g).requires_grad_()
+    loss = build(name)
+    optimizer = torch.optim.Adam([embeddings, *loss.parameters()], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(embeddings, labels, ids=torch.arange(len(labels))).backward()
+        optimizer.step()
+    unit = torch.nn.functional.normalize(embeddings.detach(), dim=1)
+    similarity, same = unit @ unit.T, (labels @ labels.T).bool()
+    off = ~torch.eye(len(labels), dtype=torch.bool)
+    assert similarity[same & off].mean() > similarity[~same].mean() + 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embeddings": torch.zeros(4)}, "embeddings must be floating point"),
+        ({"embeddings": torch.zeros(4, D, dtype=torch.long)}, "embeddings must be floating point"),
+        ({"labels": torch.zeros(3, C)}, "one row per embedding"),
+        ({"labels": torch.full((4, C), 0.5)}, "neither 0 nor 1"),
+        ({"labels": torch.tensor([0.0, 1.0, 1.0, 0.0])}, "class indices"),
+        ({"ids": torch.zeros(3)}, "one per embedding"),
+        ({"ref_emb": torch.zeros(2, D)}, "both or neither"),
+        ({"ref_ids": torch.zeros(2)}, "without ref_emb"),
+        ({"ref_emb": torch.zeros(2, D), "ref_labels": torch.zeros(2, C), "ids": torch.zeros(4)}, "both or neither"),
+        ({"ref_emb": torch.zeros(2, D + 1), "ref_labels": torch.zeros(2, C)}, "they must agree"),
+    ],
+)
+def test_bad_calls_are_named(name: str, change: dict[str, Any], message: str) -> None:
+    call = {"embeddings": torch.ones(4, D), "labels": torch.ones(4, C)} | change
+    with pytest.raises(UsageError, match=message):
+        build(name)(**call)
+
+
+def test_unknown_options_are_named(name: str) -> None:
+    with pytest.raises(ConfigError, match="no option 'colour'"):
+        build_loss(name, STATISTICS, D, colour="red")
+
+
+def test_docstring_has_the_fixed_form(name: str) -> None:
+    text = LOSSES[name].__doc__ or ""
+    for part in ("Formula:", "Source:", "Relations:", "Example:"):
+        assert part in text, f"{name} lacks {part}"
+
+
+def test_state_survives_a_round_trip(name: str, make: Make) -> None:
+    embeddings, labels = make(dtype=torch.float32)
+    loss, other = build(name), build_loss(name, STATISTICS, D)
+    loss(embeddings, labels, ids=torch.arange(len(labels)))
+    other.load_state_dict(loss.state_dict())
+    torch.testing.assert_close(loss(embeddings, labels), other(embeddings, labels))
