@@ -1,0 +1,164 @@
+"""Encoders that run a model directory's ONNX files through onnxruntime, on CPU and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from ..errors import CorruptError, NotFoundError, UsageError
+from ..typing import ImageArray
+from .config import (
+    IMAGE_FILE,
+    TEXT_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    ModelConfig,
+    check_weights,
+    model_fingerprint,
+    read_model_config,
+)
+from .preprocess import preprocess
+
+__all__ = ["OnnxEncoder", "load_encoder"]
+
+
+def load_encoder(model: str | Path, *, threads: int | None = None, batch_size: int = 32) -> OnnxEncoder:
+    """Open a model directory for encoding.
+
+    Args:
+        model: the directory.
+        threads: CPU threads of the network; None leaves the choice to onnxruntime (all cores).
+        batch_size: images per run of the network; bounds the memory, whatever the number of images.
+
+    Raises:
+        NotFoundError: no model there, or one of its files is missing.
+        CorruptError: a file is damaged or does not fit the config.
+        ConfigError: `config.json` has an unknown key or a bad value.
+        UsageError: `threads` or `batch_size` below 1.
+    """
+    return OnnxEncoder(model, threads=threads, batch_size=batch_size)
+
+
+class OnnxEncoder:
+    """The `Encoder` of a model directory; the same input always gives the same vectors.
+
+    Attributes:
+        config: the model's `config.json`.
+        directory: where the model is.
+    """
+
+    def __init__(self, directory: str | Path, *, threads: int | None = None, batch_size: int = 32) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is {threads}, it must be at least 1")
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}, it must be at least 1")
+        self.directory = Path(directory)
+        self.config: ModelConfig = read_model_config(self.directory)
+        self.batch_size = batch_size
+        self._threads = threads
+        check_weights(self.directory / WEIGHTS_FILE)
+        self._fingerprint = model_fingerprint(self.directory)
+        size = self.config.input_size
+        self._image = self._open(IMAGE_FILE, ["N", self.config.bands, size, size])
+
+    @property
+    def dim(self) -> int:
+        """Number of embedding dimensions D."""
+        return self.config.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the model's config and weights, see `model_fingerprint`."""
+        return self._fingerprint
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels the model was trained on; empty for a model trained without."""
+        return self.config.label_names
+
+    @property
+    def has_text(self) -> bool:
+        """Whether `encode_texts` works."""
+        return self.config.text is not None
+
+    def encode_images(self, images: Sequence[ImageArray]) -> NDArray[np.float32]:
+        """Encode images of any size, each (H, W, B), into (N, D) unit rows.
+
+        Raises:
+            UsageError: an image with another number of bands than the model takes, or without pixels.
+        """
+        vectors = np.empty((len(images), self.dim), dtype=np.float32)
+        for start in range(0, len(images), self.batch_size):
+            batch = preprocess(images[start : start + self.batch_size], self.config)
+            vectors[start : start + len(batch)] = self._image.run(["embedding"], {"image": batch})[0]
+        return vectors
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts into (N, D) unit rows in the space of the images; a text too long is cut, as in training.
+
+        Raises:
+            UsageError: the model has no text side.
+        """
+        if self.config.text is None:
+            raise UsageError(
+                f"the model {self.directory.name!r} has no text side: "
+                "search by image, or use a model trained on captions"
+            )
+        session, tokenizer = self._text
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        for start in range(0, len(texts), self.batch_size):
+            encoded = tokenizer.encode_batch(list(texts[start : start + self.batch_size]))
+            tokens = np.array([item.ids for item in encoded], dtype=np.int64)
+            mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
+            vectors[start : start + len(encoded)] = session.run(["embedding"], {"tokens": tokens, "mask": mask})[0]
+        return vectors
+
+    @cached_property
+    def _text(self) -> tuple[Any, Tokenizer]:
+        assert self.config.text is not None
+        session = self._open(TEXT_FILE, ["N", "L"], "tokens")
+        path = self.directory / TOKENIZER_FILE
+        if not path.is_file():
+            raise NotFoundError(f"{path} is missing: export the model again")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise CorruptError(f"{path} is not a tokenizer ({error}): export the model again") from None
+        tokenizer.enable_truncation(self.config.text.max_tokens)
+        tokenizer.enable_padding()  # ids of padding do not matter: the network masks them
+        return session, tokenizer
+
+    def _open(self, name: str, shape: list[str | int], input_name: str = "image") -> Any:
+        path = self.directory / name
+        if not path.is_file():
+            raise NotFoundError(f"{path} is missing: export the model again with `terraseek model export`")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: its warnings are about its own optimisations
+        options.inter_op_num_threads = 1
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no base of their own
+            reason = str(error).splitlines()[0][:200]
+            raise CorruptError(f"{path} cannot be loaded ({reason}): copy or export the model again") from None
+        inputs = {item.name: item.shape for item in session.get_inputs()}
+        outputs = {item.name: item.shape for item in session.get_outputs()}
+        takes = _fixed(inputs.get(input_name, [])) == _fixed(shape)
+        if not takes or outputs.get("embedding", [None])[-1] != self.dim:
+            raise CorruptError(
+                f"{path} maps {inputs} to {outputs}, config.json says {input_name} {shape} to embedding "
+                f"['N', {self.dim}]: the two belong to different models"
+            )
+        return session
+
+
+def _fixed(shape: Sequence[str | int]) -> list[int]:
+    return [side for side in shape if isinstance(side, int)]
