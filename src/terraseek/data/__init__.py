@@ -1,0 +1,30 @@
+"""Data sets as they are distributed: images, labels, captions and splits, checked while they are read."""
+
+from __future__ import annotations
+
+from . import mlaid, table, ucmerced  # their import enters them in DATASETS
+from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin, load_dataset
+from .check import DatasetReport, check_dataset, describe
+from .dataset import ImageDataset, Sample, hash_splits, multi_hot
+from .splits import draw_splits, read_splits, write_splits
+
+__all__ = [
+    "DATASETS",
+    "LABELS_17",
+    "DatasetReport",
+    "DatasetSpec",
+    "ImageDataset",
+    "Origin",
+    "Sample",
+    "check_dataset",
+    "describe",
+    "draw_splits",
+    "hash_splits",
+    "load_dataset",
+    "mlaid",
+    "multi_hot",
+    "read_splits",
+    "table",
+    "ucmerced",
+    "write_splits",
+]
