@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test lint bench docs clean
+.PHONY: help install demo test lint bench bench-macl docs clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -30,6 +30,19 @@ lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.installed ## measure: losses, evaluation, archive, beside named peers
+	for file in benchmarks/losses.py benchmarks/evaluation.py benchmarks/archive.py; do $(BIN)/python $$file || exit 1; done
+
+bench-macl: $(VENV)/.installed ## the MACL study (QUICK=1 for a few minutes)
+	$(BIN)/python benchmarks/macl.py $(if $(QUICK),--quick)
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs ## build the documentation into site/
+	$(BIN)/mkdocs build
 
 clean: ## remove the environment and what the tools left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
