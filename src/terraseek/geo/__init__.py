@@ -1,0 +1,29 @@
+"""Rasters: open safely, read by windows, cut into chips, place on the Earth; STAC items."""
+
+from .chips import Chip, ChipConfig, iter_chips, plan_windows
+from .footprints import Georeference
+from .raster import RASTER_SUFFIXES, Raster, RasterFile, RasterLimits, Window, default_bands, find_bands, open_raster
+from .scaling import Scaling, Stretch, fit_stretch, sample_pixels
+from .stack import BandStack, open_stack
+
+__all__ = [
+    "RASTER_SUFFIXES",
+    "BandStack",
+    "Chip",
+    "ChipConfig",
+    "Georeference",
+    "Raster",
+    "RasterFile",
+    "RasterLimits",
+    "Scaling",
+    "Stretch",
+    "Window",
+    "default_bands",
+    "find_bands",
+    "fit_stretch",
+    "iter_chips",
+    "open_raster",
+    "open_stack",
+    "plan_windows",
+    "sample_pixels",
+]

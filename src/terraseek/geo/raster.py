@@ -1,0 +1,387 @@
+"""Opening rasters that may be anything, and reading windows of them.
+
+A file is opened only if its first bytes say TIFF or JPEG 2000, by GDAL's driver for exactly that and no other. GDAL
+would follow a file's own wishes further than that: a virtual raster (VRT) under any name, `/vsicurl/` addresses,
+sidecar files (`.ovr`, `.msk`, `.aux.xml`) opened with any driver, a tag inside a TIFF that names another file as its
+overviews. None of these is followed: VRTs fail the first bytes, paths must be regular files, sidecars are not looked
+for, the tag is refused. So georeference, nodata and overviews come from inside the file, as in any COG.
+"""
+
+from __future__ import annotations
+
+import stat
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import pyproj
+import pyproj.exceptions
+import rasterio
+import rasterio.errors
+import rasterio.transform
+import rasterio.windows
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+
+from ..errors import ImageError, NotFoundError, UsageError
+from ..images import printable
+from ..typing import BoolArray, ImageArray
+from .footprints import Georeference
+
+__all__ = [
+    "RASTER_SUFFIXES",
+    "Raster",
+    "RasterFile",
+    "RasterLimits",
+    "Window",
+    "default_bands",
+    "find_bands",
+    "open_raster",
+]
+
+RASTER_SUFFIXES: frozenset[str] = frozenset((".tif", ".tiff", ".jp2", ".j2k"))
+"""Suffixes (lower case) by which folders are searched for rasters. What a file is, its first bytes decide."""
+
+_DRIVERS: tuple[tuple[bytes, str], ...] = (
+    (b"II*\0", "GTiff"),
+    (b"MM\0*", "GTiff"),
+    (b"II+\0", "GTiff"),  # BigTIFF
+    (b"MM\0+", "GTiff"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JP2OpenJPEG"),
+    (b"\xff\x4f\xff\x51", "JP2OpenJPEG"),
+)
+
+_GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no sidecars: GDAL opens them with any driver it has
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_CACHEMAX": 64,  # MiB; the default is 5 % of the machine's memory
+    "GDAL_MAX_DATASET_POOL_SIZE": 64,
+}
+
+_GDAL_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError, RuntimeError)
+
+# warnings.catch_warnings swaps the interpreter's global filters, so only one thread at a time may be inside it.
+_QUIET = threading.Lock()
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels; (column, row) is its upper left one."""
+
+    column: int
+    row: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterLimits:
+    """What a header may claim before anything is read on its word.
+
+    Attributes:
+        max_side: pixels along one side; the default is a global mosaic at 10 m.
+        max_pixels: width times height.
+        max_bands: more than any imaging spectrometer has.
+        max_block_bytes: bytes of one decoded tile or strip. A file stored as one huge strip cannot be read in windows.
+    """
+
+    max_side: int = 1 << 22
+    max_pixels: int = 1 << 38
+    max_bands: int = 1024
+    max_block_bytes: int = 1 << 29
+
+
+class Raster(Protocol):
+    """A grid of pixels with bands that is read by windows: one file, or several as one (`BandStack`)."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """One name per band, `"1"`, `"2"` ... where the file gives none."""
+        ...
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """What each band shows: red, green, blue, gray, alpha or undefined."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the samples."""
+        ...
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Rows and columns of the tiles or strips that it is stored in."""
+        ...
+
+    @property
+    def overviews(self) -> tuple[int, ...]:
+        """Factors of the reduced copies stored with it."""
+        ...
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Where it lies; None for a raster that says nothing about it."""
+        ...
+
+    def read(
+        self, window: Window, bands: Sequence[int], shape: tuple[int, int] | None = None
+    ) -> tuple[ImageArray, BoolArray]:
+        """Read `bands` (counted from 0) of a window, resampled to `shape` (rows, columns) where it is given.
+
+        Returns:
+            The samples (H, W, B) in the raster's own type, and which pixels are valid, (H, W): in at least one of
+            the bands neither nodata, nor masked out, nor NaN.
+
+        Raises:
+            ImageError: this part of the file cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the files."""
+        ...
+
+
+class RasterFile:
+    """One raster file; made by `open_raster`. One thread at a time may read from it."""
+
+    def __init__(self, dataset: Any, name: str) -> None:
+        self._dataset = dataset
+        self.name = name
+        self.width: int = dataset.width
+        self.height: int = dataset.height
+        self.dtype: np.dtype[Any] = np.result_type(*dataset.dtypes)
+        self.block_shape: tuple[int, int] = dataset.block_shapes[0]
+        self.overviews: tuple[int, ...] = tuple(dataset.overviews(1))
+        self.colours = tuple(_COLOURS.get(colour, "undefined") for colour in dataset.colorinterp)
+        self.band_names = tuple(text or str(i + 1) for i, text in enumerate(dataset.descriptions))
+        self.georeference: Georeference | None = _georeference(dataset)
+        self._nodata: tuple[float | None, ...] = dataset.nodatavals
+        self._has_mask = any(MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums)
+
+    def read(
+        self, window: Window, bands: Sequence[int], shape: tuple[int, int] | None = None
+    ) -> tuple[ImageArray, BoolArray]:
+        """See `Raster.read`."""
+        return self.read_part(rasterio.windows.Window(*window), bands, shape or (window.height, window.width))
+
+    def read_part(
+        self, part: rasterio.windows.Window, bands: Sequence[int], shape: tuple[int, int]
+    ) -> tuple[ImageArray, BoolArray]:
+        """As `read`, for a part with fractional bounds; averaged where it shrinks, bilinear where it grows."""
+        wanted = sorted(set(bands))
+        shrinks = shape[0] < part.height or shape[1] < part.width
+        grows = shape[0] > part.height or shape[1] > part.width
+        resampling = Resampling.average if shrinks else Resampling.bilinear if grows else Resampling.nearest
+        try:
+            with rasterio.Env(**_GDAL_OPTIONS):
+                pixels_BHW = self._dataset.read(
+                    [band + 1 for band in wanted],
+                    window=part,
+                    out_shape=(len(wanted), *shape),
+                    resampling=resampling,
+                    out_dtype=self.dtype,
+                )
+                masks = self._dataset.read_masks(1, window=part, out_shape=shape) if self._has_mask else None
+        except _GDAL_ERRORS as error:
+            raise ImageError(f"{self.name}: damaged or truncated ({_reason(error)})") from None
+        valid_HW = self._valid(pixels_BHW, wanted) if masks is None else masks > 0
+        order = [wanted.index(band) for band in bands]
+        return np.moveaxis(pixels_BHW, 0, -1)[..., order], valid_HW
+
+    def _valid(self, pixels_BHW: NDArray[Any], bands: Sequence[int]) -> BoolArray:
+        valid = np.zeros(pixels_BHW.shape[1:], dtype=np.bool_)
+        for pixels_HW, band in zip(pixels_BHW, bands, strict=True):
+            nodata = self._nodata[band]
+            band_valid = np.isfinite(pixels_HW) if self.dtype.kind == "f" else np.ones_like(valid)
+            if nodata is not None and np.isfinite(nodata):
+                band_valid &= pixels_HW != nodata
+            valid |= band_valid
+        return valid
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._dataset.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_raster(path: str | Path, *, limits: RasterLimits | None = None) -> RasterFile:
+    """Open a GeoTIFF, COG or JPEG 2000 file by the rules of this module.
+
+    Args:
+        path: a regular file; its suffix plays no part.
+        limits: what its header may claim.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ImageError: it is no such raster, is damaged, or claims more than `limits`.
+    """
+    name = printable(path)
+    driver = _driver(path, name)
+    try:
+        with _quiet_gdal():
+            dataset = rasterio.open(str(Path(path).resolve()), driver=driver, sharing=False)
+    except _GDAL_ERRORS as error:
+        raise ImageError(f"{name}: damaged or truncated {driver} ({_reason(error)})") from None
+    try:
+        with _quiet_gdal():
+            _check(dataset, name, limits or RasterLimits())
+            return RasterFile(dataset, name)
+    except BaseException:
+        dataset.close()
+        raise
+
+
+def default_bands(raster: Raster) -> tuple[int, int, int]:
+    """The three bands to show and to embed where none are declared, counted from 0.
+
+    Red, green and blue if the raster says which they are; else its first three bands; one or two bands are grey.
+    """
+    if {"red", "green", "blue"} <= set(raster.colours):
+        return tuple(raster.colours.index(colour) for colour in ("red", "green", "blue"))  # type: ignore[return-value]
+    useful = [band for band, colour in enumerate(raster.colours) if colour != "alpha"] or [0]
+    return (useful[0], useful[1], useful[2]) if len(useful) >= 3 else (useful[0],) * 3
+
+
+def find_bands(raster: Raster, bands: Sequence[str]) -> tuple[int, ...]:
+    """Bands by name, or by number counted from 1 as GDAL does; counted from 0.
+
+    Raises:
+        UsageError: the raster has no such band; the message lists those it has.
+    """
+    found = []
+    for band in bands:
+        if band in raster.band_names:
+            found.append(raster.band_names.index(band))
+        elif band.isdecimal() and 1 <= int(band) <= len(raster.band_names):
+            found.append(int(band) - 1)
+        else:
+            has = ", ".join(raster.band_names)
+            raise UsageError(f"{raster.name} has no band {printable(band)!r}; it has {printable(has)}")
+    return tuple(found)
+
+
+_COLOURS = {
+    ColorInterp.red: "red",
+    ColorInterp.green: "green",
+    ColorInterp.blue: "blue",
+    ColorInterp.gray: "gray",
+    ColorInterp.alpha: "alpha",
+}
+
+
+def _driver(path: str | Path, name: str) -> str:
+    try:
+        path = Path(path)
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise ImageError(f"{name}: {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}, not a raster")
+        if str(path.resolve()).startswith("/vsi"):
+            raise ImageError(f"{name}: below /vsi, where GDAL sees its virtual file systems; move it elsewhere")
+        with path.open("rb") as file:
+            head = file.read(16)
+    except FileNotFoundError:
+        raise NotFoundError(f"{name}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from None
+    except ValueError as error:  # a NUL in the name, or a lone surrogate
+        raise ImageError(f"{name}: not a usable file name ({error})") from None
+    for magic, driver in _DRIVERS:
+        if head.startswith(magic):
+            return driver
+    what = f"it starts with {head[:8]!r}" if head else "empty file (0 bytes)"
+    raise ImageError(f"{name}: neither TIFF nor JPEG 2000 ({what})")
+
+
+def _check(dataset: Any, name: str, limits: RasterLimits) -> None:
+    if dataset.count == 0:
+        raise ImageError(f"{name}: has no bands")
+    if dataset.count > limits.max_bands:
+        raise ImageError(f"{name}: {dataset.count:,} bands, at most {limits.max_bands:,} are read")
+    width, height = dataset.width, dataset.height
+    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        raise ImageError(
+            f"{name}: {width:,} x {height:,} pixels, more than {limits.max_side:,} along a side"
+            f" or {limits.max_pixels:,} in all are not read"
+        )
+    if any(np.dtype(kind).kind not in "uif" for kind in dataset.dtypes):
+        raise ImageError(f"{name}: samples of type {dataset.dtypes[0]}; take their magnitude first")
+    # GDAL decodes a tile or strip whole, with all bands where they are interleaved.
+    together = dataset.count if dataset.interleaving and dataset.interleaving.name == "pixel" else 1
+    rows, columns = dataset.block_shapes[0]
+    block_bytes = rows * columns * together * np.dtype(dataset.dtypes[0]).itemsize
+    if block_bytes > limits.max_block_bytes:
+        raise ImageError(
+            f"{name}: stored in blocks of {columns:,} x {rows:,} pixels, too large to read windows of;"
+            " rewrite it in tiles (rio cogeo create)"
+        )
+    if dataset.tags(ns="OVERVIEWS"):
+        raise ImageError(f"{name}: its overviews are another file; only those inside it are read")
+
+
+def _georeference(dataset: Any) -> Georeference | None:
+    gcps, gcp_crs = dataset.gcps
+    crs = dataset.crs or gcp_crs
+    if not crs:
+        return None
+    try:
+        projected = pyproj.CRS.from_wkt(crs.to_wkt(version="WKT2_2019"))
+        if not projected.is_geographic and not projected.is_projected:
+            return None  # a local or engineering system lies nowhere on the Earth
+    except (pyproj.exceptions.ProjError, rasterio.errors.CRSError):
+        return None
+    if not dataset.transform.is_identity:
+        return Georeference.from_transform(projected, dataset.transform)
+    if len(gcps) < 3:
+        return None
+    transformer = rasterio.transform.GCPTransformer(gcps)
+
+    def to_map(
+        columns: NDArray[np.float64], rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        x, y = transformer.xy(rows.tolist(), columns.tolist(), offset="ul")
+        return np.asarray(x), np.asarray(y)
+
+    return Georeference(projected, to_map)
+
+
+@contextmanager
+def _quiet_gdal() -> Iterator[None]:
+    with _QUIET, warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS):
+        # A raster without georeference is searchable all the same; its records say so by having no footprint.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
+
+
+def _reason(error: BaseException) -> str:
+    text = printable(" ".join(str(error.__cause__ or error).split()))
+    return text[:160] or type(error).__name__

@@ -1,0 +1,147 @@
+"""From measurements of any type to the 8 bits per band that encoders and eyes take."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, ImageError
+from ..typing import BoolArray, ImageArray
+from .raster import Raster, Window
+
+__all__ = ["Scaling", "Stretch", "fit_stretch", "sample_pixels"]
+
+_SAMPLE_SIDE = 1024
+# Above this, and without overviews, a shrunken read would decode the whole file; scattered windows stand in for it.
+_WHOLE_READ_PIXELS = 1 << 24
+_SAMPLE_WINDOWS_PER_SIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """How samples become 0..255; declared per collection, so that its scenes compare.
+
+    Attributes:
+        kind: `range` maps `low`..`high`; `percentile` maps the scene's own `percentiles`, band by band; `none` passes
+            samples through in their own type, for encoders that normalise measurements themselves; `auto` is `none`
+            for 8-bit rasters and `percentile` for all others.
+        low: value that becomes 0, one for all bands or one each.
+        high: value that becomes 255, likewise.
+        percentiles: of the valid pixels of the scene.
+    """
+
+    kind: Literal["auto", "range", "percentile", "none"] = "auto"
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    percentiles: tuple[float, float] = (2.0, 98.0)
+
+    def __post_init__(self) -> None:
+        if self.kind == "range":
+            if not self.low or len(self.low) != len(self.high):
+                raise ConfigError(f"scaling by range needs low and high of one length, not {self.low} and {self.high}")
+            if any(high <= low for low, high in zip(self.low, self.high, strict=True)):
+                raise ConfigError(f"scaling by range needs low below high, not {self.low} and {self.high}")
+        elif self.low or self.high:
+            raise ConfigError(f"low and high belong to scaling by range, not by {self.kind}")
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ConfigError(f"percentiles must rise within 0..100, not {self.percentiles}")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A linear map per band to 0..255: `low_B` becomes 0, `high_B` becomes 255; outside is clipped."""
+
+    low_B: NDArray[np.float32]
+    high_B: NDArray[np.float32]
+
+    def apply(self, pixels_HWB: ImageArray, valid_HW: BoolArray) -> NDArray[np.uint8]:
+        """Samples to (H, W, B) uint8; pixels that are not valid become 0."""
+        # In place: this runs on the large pieces that chips are cut from.
+        scaled = pixels_HWB.astype(np.float32)
+        scaled -= self.low_B
+        scaled *= 255.0 / (self.high_B - self.low_B)
+        scaled[~valid_HW] = 0
+        np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled)
+        return np.nan_to_num(scaled, copy=False, nan=0.0).astype(np.uint8)
+
+
+def fit_stretch(raster: Raster, bands: Sequence[int], scaling: Scaling) -> Stretch | None:
+    """The stretch that `scaling` means for this raster; None where samples pass through unchanged.
+
+    Raises:
+        ImageError: percentiles are asked of a raster without a valid pixel, or `low` and `high` have another number
+            of bands.
+    """
+    if scaling.kind == "none" or (scaling.kind == "auto" and raster.dtype == np.uint8):
+        return None
+    if scaling.kind == "range":
+        if len(scaling.low) not in (1, len(bands)):
+            raise ImageError(f"{raster.name}: scaling declares {len(scaling.low)} bands, {len(bands)} are read")
+        low = np.broadcast_to(np.asarray(scaling.low, dtype=np.float32), len(bands))
+        return Stretch(low, np.broadcast_to(np.asarray(scaling.high, dtype=np.float32), len(bands)))
+    values_NB = sample_pixels(raster, bands)
+    if len(values_NB) == 0:
+        raise ImageError(f"{raster.name}: no valid pixel, all of it is nodata")
+    low, high = np.nanpercentile(values_NB, scaling.percentiles, axis=0).astype(np.float32)
+    # A constant band has nothing to stretch; it becomes 0 instead of a division by nothing.
+    return Stretch(low, np.where(high > low, high, low + 1).astype(np.float32))
+
+
+def sample_pixels(raster: Raster, bands: Sequence[int]) -> NDArray[Any]:
+    """Valid pixels from all over the raster, (N, B): a shrunken read, or scattered windows where that is cheaper.
+
+    Infinite and NaN samples come as NaN; a band without a finite sample comes as zeros.
+
+    Raises:
+        ImageError: nothing of the raster can be read.
+    """
+    parts: list[tuple[ImageArray, BoolArray]] = []
+    if raster.width * raster.height <= _WHOLE_READ_PIXELS or raster.overviews:
+        shrink = max(1.0, max(raster.width, raster.height) / _SAMPLE_SIDE)
+        shape = max(1, round(raster.height / shrink)), max(1, round(raster.width / shrink))
+        # A torn tile fails the whole read; the windows below then find what there is.
+        with contextlib.suppress(ImageError):
+            parts = [raster.read(Window(0, 0, raster.width, raster.height), bands, shape)]
+    if not parts:
+        parts = list(_read_scattered(raster, bands))
+    values_NB = np.concatenate([pixels_HWB[valid_HW] for pixels_HWB, valid_HW in parts])
+    if values_NB.dtype.kind == "f":
+        values_NB = np.where(np.isfinite(values_NB), values_NB, np.nan)
+        values_NB[:, np.isnan(values_NB).all(axis=0)] = 0
+    return values_NB
+
+
+def _read_scattered(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[ImageArray, BoolArray]]:
+    failure: ImageError | None = None
+    readable = False
+    for window in _scattered(raster):
+        try:
+            yield raster.read(window, bands)
+            readable = True
+        except ImageError as error:
+            failure = error
+    if failure is not None and not readable:
+        raise failure
+
+
+def _scattered(raster: Raster) -> list[Window]:
+    """One small window at a random place in each cell of a grid; the same ones whenever asked."""
+    cells = _SAMPLE_WINDOWS_PER_SIDE
+    side = _SAMPLE_SIDE // cells
+    width, height = min(side, raster.width), min(side, raster.height)
+    shift_RC2 = np.random.default_rng(0).random((cells, cells, 2))
+    return [
+        Window(
+            int((column + shift_RC2[row, column, 0]) / cells * (raster.width - width)),
+            int((row + shift_RC2[row, column, 1]) / cells * (raster.height - height)),
+            width,
+            height,
+        )
+        for row in range(cells)
+        for column in range(cells)
+    ]

@@ -1,0 +1,106 @@
+"""Measurements to 8 bits: by declared range, by the scene's percentiles, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from terraseek.errors import ConfigError, ImageError
+from terraseek.geo import Scaling, Stretch, fit_stretch, open_raster, sample_pixels
+
+Write = Callable[..., Path]
+
+
+def test_percentiles_are_those_of_the_valid_pixels(write_raster: Write, pixels: np.ndarray) -> None:
+    pixels[:40] = 0
+    with open_raster(write_raster("a.tif", pixels, nodata=0)) as raster:
+        stretch = fit_stretch(raster, (0, 1, 2), Scaling(percentiles=(5, 90)))
+    assert stretch is not None
+    np.testing.assert_allclose(stretch.low_B, np.percentile(pixels[40:].reshape(-1, 3), 5, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(stretch.high_B, np.percentile(pixels[40:].reshape(-1, 3), 90, axis=0), rtol=1e-6)
+
+
+def test_eight_bits_pass_through_unless_told(write_raster: Write) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    with open_raster(write_raster("a.tif", pixels)) as raster:
+        assert fit_stretch(raster, (0,), Scaling()) is None
+        assert fit_stretch(raster, (0,), Scaling(kind="none")) is None
+        assert fit_stretch(raster, (0,), Scaling(kind="percentile")) is not None
+
+
+def test_a_declared_range_holds_for_all_bands_or_each(write_raster: Write, pixels: np.ndarray) -> None:
+    with open_raster(write_raster("a.tif", pixels)) as raster:
+        for low, high in (((100,), (3000,)), ((100, 100, 100), (3000, 3000, 3000))):
+            stretch = fit_stretch(raster, (0, 1, 2), Scaling(kind="range", low=low, high=high))
+            assert stretch is not None
+            got = stretch.apply(pixels, np.ones(pixels.shape[:2], bool))
+            expected = np.clip(np.rint((pixels.astype(float) - 100) / 2900 * 255), 0, 255)
+            assert np.abs(got - expected).max() <= 1  # halves may round either way in single precision
+        with pytest.raises(ImageError, match="declares 2 bands, 3 are read"):
+            fit_stretch(raster, (0, 1, 2), Scaling(kind="range", low=(0, 0), high=(1, 1)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "range"},
+        {"kind": "range", "low": (1.0,), "high": (1.0,)},
+        {"kind": "range", "low": (0.0, 1.0), "high": (2.0,)},
+        {"low": (0.0,), "high": (1.0,)},
+        {"percentiles": (98.0, 2.0)},
+        {"percentiles": (0.0, 101.0)},
+    ],
+)
+def test_a_scaling_that_cannot_be_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        Scaling(**options)  # type: ignore[arg-type]
+
+
+def test_nodata_alone_cannot_be_scaled(write_raster: Write) -> None:
+    with (
+        open_raster(write_raster("a.tif", np.zeros((16, 16, 3), np.uint16), nodata=0)) as raster,
+        pytest.raises(ImageError, match="all of it is nodata"),
+    ):
+        fit_stretch(raster, (0, 1, 2), Scaling())
+
+
+def test_constant_and_nan_bands_become_flat_not_undefined(write_raster: Write, pixels: np.ndarray) -> None:
+    floats = pixels.astype(np.float32)
+    floats[..., 1], floats[..., 2] = 5.0, np.nan
+    with open_raster(write_raster("a.tif", floats)) as raster:
+        stretch = fit_stretch(raster, (0, 1, 2), Scaling())
+        assert stretch is not None
+        got = stretch.apply(floats, np.ones(floats.shape[:2], bool))
+    assert got[..., 0].max() == 255
+    assert set(np.unique(got[..., 1:])) == {0}
+
+
+@given(
+    hnp.arrays(np.float32, (5, 4, 2), elements=st.floats(-(2.0**100), 2.0**100, width=32) | st.just(np.nan)),
+    hnp.arrays(bool, (5, 4)),
+)
+def test_stretch_is_monotone_and_zero_where_not_valid(pixels: np.ndarray, valid: np.ndarray) -> None:
+    stretch = Stretch(np.array([-10, 0], np.float32), np.array([10, 1e6], np.float32))
+    got = stretch.apply(pixels, valid)
+    assert got.dtype == np.uint8
+    assert (got[~valid] == 0).all()
+    assert (got[np.isnan(pixels)] == 0).all()
+    for band in range(2):
+        keep = valid & ~np.isnan(pixels[..., band])
+        order = np.argsort(pixels[..., band][keep], kind="stable")
+        assert (np.diff(got[..., band][keep][order].astype(int)) >= 0).all()
+
+
+def test_large_scenes_without_overviews_are_sampled_all_over(write_raster: Write) -> None:
+    ramp = np.broadcast_to(np.arange(8192, dtype=np.uint16)[:, None], (8192, 2304))
+    path = write_raster("a.tif", ramp, tiled=True, compress="deflate", zlevel=1)
+    with open_raster(path) as raster:
+        low, high = np.percentile(sample_pixels(raster, (0,)), (2, 98))
+    assert low == pytest.approx(0.02 * 8192, abs=100)
+    assert high == pytest.approx(0.98 * 8192, abs=100)
