@@ -19,7 +19,7 @@ __all__ = ["Scaling", "Stretch", "fit_stretch", "sample_pixels"]
 _SAMPLE_SIDE = 1024
 # Above this, and without overviews, a shrunken read would decode the whole file; scattered windows stand in for it.
 _WHOLE_READ_PIXELS = 1 << 24
-_SAMPLE_WINDOWS_PER_SIDE = 8
+_SAMPLE_WINDOWS_PER_SIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
