@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import mlaid, table, ucmerced  # their import enters them in DATASETS
+from .cache import PixelCache
 from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin, load_dataset
 from .check import DatasetReport, check_dataset, describe
 from .dataset import ImageDataset, Sample, hash_splits, multi_hot
@@ -15,6 +16,7 @@ __all__ = [
     "DatasetSpec",
     "ImageDataset",
     "Origin",
+    "PixelCache",
     "Sample",
     "check_dataset",
     "describe",
