@@ -9,6 +9,7 @@ loses nothing but time.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -113,6 +114,13 @@ def _key(dataset: ImageDataset, size: int, fit: Fit) -> str:
                 stamp = "absent"
             digest.update(f"{sample.id}|{file.absolute()}|{stamp}\n".encode("utf-8", "surrogateescape"))
     return f"{dataset.name}-{size}-{digest.hexdigest()[:16]}"
+
+
+def _reader_name(reader: Callable[..., ImageArray]) -> str:
+    # repr() of a function holds its address, which no other process shares.
+    if isinstance(reader, functools.partial):
+        return f"{_reader_name(reader.func)}{reader.args}{sorted(reader.keywords.items())}"
+    return f"{reader.__module__}.{reader.__qualname__}"
 
 
 def _write(stem: Path, dataset: ImageDataset, size: int, fit: Fit, progress: Callable[[int, int], None] | None) -> None:
