@@ -9,26 +9,44 @@
 """
 
 from .base import LOSSES, ContrastiveLoss, Pairs, SoftmaxLoss
+from .bce import BCELoss
 from .build import build_loss
+from .distributed import distributed_loss, gather_rows
 from .functional import weighted_supcon
 from .macl import MACLConfig, MACLLoss
 from .multi_supcon import MulSupConLoss, MultiSupConLoss
+from .ntxent import NTXentLoss
+from .proxy_anchor import ProxyAnchorLoss
+from .queue import EmbeddingQueue, QueueView
+from .similarity_dissimilarity import SimilarityDissimilarityLoss
+from .sndl import SNDLoss
 from .statistics import LabelStatistics
 from .supcon import AllSupConLoss, AnySupConLoss, SupConLoss
+from .triplet import TripletLoss
 
 __all__ = [
     "LOSSES",
     "AllSupConLoss",
     "AnySupConLoss",
+    "BCELoss",
     "ContrastiveLoss",
+    "EmbeddingQueue",
     "LabelStatistics",
     "MACLConfig",
     "MACLLoss",
     "MulSupConLoss",
     "MultiSupConLoss",
+    "NTXentLoss",
     "Pairs",
+    "ProxyAnchorLoss",
+    "QueueView",
+    "SNDLoss",
+    "SimilarityDissimilarityLoss",
     "SoftmaxLoss",
     "SupConLoss",
+    "TripletLoss",
     "build_loss",
+    "distributed_loss",
+    "gather_rows",
     "weighted_supcon",
 ]

@@ -26,7 +26,8 @@ LOSSES: Registry[type[ContrastiveLoss]] = Registry("loss")
 class Pairs:
     """Anchors, references and which of their pairs count; what is derived from labels carries no gradient.
 
-    Without references the batch is its own reference set. `anchors_ND` and `references_MD` are unit rows.
+    Without references the batch is its own reference set. `anchors_ND` and `references_MD` are unit rows where the loss
+    `normalises`.
     """
 
     anchors_ND: Tensor
@@ -69,7 +70,8 @@ class ContrastiveLoss(nn.Module, ABC):
     are the anchor's own past; in a concatenation they are the anchor itself) unless `ref_views` is "label", which
     counts them by their labels as the momentum-contrast losses do.
 
-    Embeddings are normalised here; half and bfloat16 are computed in float32.
+    Embeddings are normalised here (unless the class says `normalises` is False); half and bfloat16 are computed in
+    float32.
 
     Args:
         ref_views: what a reference with the anchor's id is: "exclude" or "label".
@@ -77,6 +79,7 @@ class ContrastiveLoss(nn.Module, ABC):
 
     needs_statistics: ClassVar[bool] = False
     needs_embedding_dim: ClassVar[bool] = False
+    normalises: ClassVar[bool] = True
 
     def __init__(self, *, ref_views: Literal["exclude", "label"] = "exclude") -> None:
         super().__init__()
@@ -141,14 +144,14 @@ class ContrastiveLoss(nn.Module, ABC):
         if ref_emb is not None and (ids is None) != (ref_ids is None):
             raise UsageError("ids and ref_ids go together when references are given: give both or neither")
         labels, ref_labels = self._multi_hot(labels, ref_labels)
-        anchors_ND, labels_NC = _checked(embeddings, labels, ids, "")
+        anchors_ND, labels_NC = _checked(embeddings, labels, ids, "", self.normalises)
         count = self.num_labels
         if count is not None and labels_NC.shape[1] != count:
             raise UsageError(f"labels have {labels_NC.shape[1]} columns, this loss was made for {count} labels")
         if ref_emb is None or ref_labels is None:
             valid_NM = ~torch.eye(len(anchors_ND), dtype=torch.bool, device=anchors_ND.device)
             return Pairs(anchors_ND, labels_NC, anchors_ND, labels_NC, valid_NM)
-        references_MD, ref_labels_MC = _checked(ref_emb, ref_labels, ref_ids, "ref_")
+        references_MD, ref_labels_MC = _checked(ref_emb, ref_labels, ref_ids, "ref_", self.normalises)
         references_MD = references_MD.to(anchors_ND)
         ref_labels_MC = ref_labels_MC.to(labels_NC)
         if references_MD.shape[1] != anchors_ND.shape[1] or ref_labels_MC.shape[1] != labels_NC.shape[1]:
@@ -174,7 +177,9 @@ class ContrastiveLoss(nn.Module, ABC):
         return one_hot[: len(labels)], None if ref_labels is None else one_hot[len(labels) :]
 
 
-def _checked(embeddings: Tensor, labels: Tensor, ids: Tensor | None, prefix: str) -> tuple[Tensor, Tensor]:
+def _checked(
+    embeddings: Tensor, labels: Tensor, ids: Tensor | None, prefix: str, normalise: bool
+) -> tuple[Tensor, Tensor]:
     if embeddings.ndim != 2 or not embeddings.is_floating_point():
         raise UsageError(
             f"{prefix}embeddings must be floating point (N, D), not {embeddings.dtype} {tuple(embeddings.shape)}"
@@ -190,7 +195,8 @@ def _checked(embeddings: Tensor, labels: Tensor, ids: Tensor | None, prefix: str
     # x * x == x holds for 0 and 1 alone.
     if not torch.equal(labels * labels, labels):
         raise UsageError(f"{prefix}labels must be multi-hot: found an entry that is neither 0 nor 1")
-    return F.normalize(embeddings.to(dtype), dim=1), labels
+    embeddings = embeddings.to(dtype)
+    return F.normalize(embeddings, dim=1) if normalise else embeddings, labels
 
 
 class SoftmaxLoss(ContrastiveLoss):

@@ -46,7 +46,9 @@ def build_loss(
 
 def _options(kind: type[ContrastiveLoss]) -> list[str]:
     """Names of the keyword arguments that a user may set; what `build` supplies is not among them."""
-    names = [name for name in inspect.signature(kind).parameters if name not in ("statistics", "embedding_dim")]
+    names = [
+        name for name in inspect.signature(kind).parameters if name not in ("statistics", "num_labels", "embedding_dim")
+    ]
     if issubclass(kind, MACLLoss):
         names = ["weighted", *inspect.signature(MACLConfig).parameters]
     return names

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from terraseek.errors import ConfigError, UsageError
+from terraseek.losses import LOSSES, EmbeddingQueue, LabelStatistics, build_loss
+
+
+def rows(start: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ids = torch.arange(start, start + count)
+    return ids[:, None] * torch.ones(1, 3), torch.stack([ids % 2, 1 - ids % 2], dim=1), ids, ids + 1000
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 9), st.lists(st.integers(0, 21), max_size=8))
+def test_holds_the_last_samples_oldest_first(size: int, batches: list[int]) -> None:
+    queue, start = EmbeddingQueue(size, 3, 2), 0
+    for count in batches:
+        queue.push(*rows(start, count))
+        start += count
+        view = queue.view()
+        expected = rows(max(0, start - size), min(size, start))
+        assert len(queue) == len(expected[2])
+        torch.testing.assert_close(view.embeddings_MD, expected[0])
+        torch.testing.assert_close(view.labels_MC, expected[1].float())
+        assert torch.equal(view.ids_M, expected[2])
+        assert torch.equal(view.text_ids_M, expected[3])
+
+
+def test_all_state_is_in_the_state_dict() -> None:
+    queue, other = EmbeddingQueue(5, 3, 2), EmbeddingQueue(5, 3, 2)
+    queue.push(*rows(0, 7))
+    other.load_state_dict(queue.state_dict())
+    queue.push(*rows(7, 2))
+    other.push(*rows(7, 2))
+    for ours, theirs in zip(queue.view(), other.view(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_keeps_no_graph_and_views_do_not_change() -> None:
+    queue = EmbeddingQueue(2, 3, 2)
+    embeddings, labels, ids, _ = rows(0, 2)
+    queue.push(embeddings.requires_grad_(), labels, ids)
+    view = queue.view()
+    queue.push(*rows(5, 2))
+    assert not view.embeddings_MD.requires_grad
+    assert view.ids_M.tolist() == [0, 1]
+
+
+def test_missing_ids_are_minus_one() -> None:
+    queue = EmbeddingQueue(3, 3, 2)
+    queue.push(*rows(0, 2)[:2])
+    assert queue.view().ids_M.tolist() == queue.view().text_ids_M.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("name", LOSSES.names)
+def test_serves_every_loss(name: str) -> None:
+    torch.manual_seed(0)
+    statistics = LabelStatistics.from_labels(torch.tensor([[1, 1], [1, 0]]))
+    loss, queue = build_loss(name, statistics, 3), EmbeddingQueue(10, 3, 2)
+    for step in range(4):
+        embeddings = torch.randn(4, 3, requires_grad=True)
+        _, labels, ids, _ = rows(4 * step, 4)
+        past = queue.view()
+        value = loss(
+            embeddings,
+            labels,
+            torch.cat([embeddings, past.embeddings_MD]),
+            torch.cat([labels, past.labels_MC]),
+            ids=ids,
+            ref_ids=torch.cat([ids, past.ids_M]),
+        )
+        value.backward()
+        assert embeddings.grad is not None
+        assert torch.isfinite(embeddings.grad).all()
+        queue.push(embeddings, labels, ids)
+    assert len(queue) == 10
+
+
+@pytest.mark.parametrize("arguments", [(0, 3, 2), (5, 0, 2), (5, 3, -1)])
+def test_bad_sizes_are_named(arguments: tuple[int, int, int]) -> None:
+    with pytest.raises(ConfigError, match="a queue needs"):
+        EmbeddingQueue(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embeddings": torch.zeros(2, 4)}, r"embeddings \(N, 3\)"),
+        ({"labels": torch.zeros(3, 2)}, r"labels \(N, 2\)"),
+        ({"ids": torch.zeros(3)}, "one per embedding"),
+    ],
+)
+def test_bad_pushes_are_named(change: dict[str, Any], message: str) -> None:
+    call = {"embeddings": torch.zeros(2, 3), "labels": torch.zeros(2, 2)} | change
+    with pytest.raises(UsageError, match=message):
+        EmbeddingQueue(5, 3, 2).push(**call)
