@@ -4,10 +4,12 @@ from .chips import Chip, ChipConfig, iter_chips, plan_windows
 from .footprints import Georeference
 from .raster import RASTER_SUFFIXES, Raster, RasterFile, RasterLimits, Window, default_bands, find_bands, open_raster
 from .scaling import Scaling, Stretch, fit_stretch, sample_pixels
+from .stac import BandFile, StacScene, is_address, read_stac
 from .stack import BandStack, open_stack
 
 __all__ = [
     "RASTER_SUFFIXES",
+    "BandFile",
     "BandStack",
     "Chip",
     "ChipConfig",
@@ -16,14 +18,17 @@ __all__ = [
     "RasterFile",
     "RasterLimits",
     "Scaling",
+    "StacScene",
     "Stretch",
     "Window",
     "default_bands",
     "find_bands",
     "fit_stretch",
+    "is_address",
     "iter_chips",
     "open_raster",
     "open_stack",
     "plan_windows",
+    "read_stac",
     "sample_pixels",
 ]
