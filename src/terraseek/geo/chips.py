@@ -212,6 +212,8 @@ def _read_cells(
         for part in (cells[:half], cells[half:]):
             yield from _read_cells(raster, bands, stretch, level, part, max_nodata, on_error)
         return
+    if max_nodata < 1 and not valid_HW.any():
+        return  # most of a mosaic is often empty, and scaling is what costs
     if stretch is not None:
         pixels_HWB = stretch.apply(pixels_HWB, valid_HW)
     elif not valid_HW.all():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +19,7 @@ _SAMPLE_SIDE = 1024
 # Above this, and without overviews, a shrunken read would decode the whole file; scattered windows stand in for it.
 _WHOLE_READ_PIXELS = 1 << 24
 _SAMPLE_WINDOWS_PER_SIDE = 16
+_ENOUGH_PIXELS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,20 +100,34 @@ def sample_pixels(raster: Raster, bands: Sequence[int]) -> NDArray[Any]:
     Raises:
         ImageError: nothing of the raster can be read.
     """
-    parts: list[tuple[ImageArray, BoolArray]] = []
-    if raster.width * raster.height <= _WHOLE_READ_PIXELS or raster.overviews:
-        shrink = max(1.0, max(raster.width, raster.height) / _SAMPLE_SIDE)
-        shape = max(1, round(raster.height / shrink)), max(1, round(raster.width / shrink))
-        # A torn tile fails the whole read; the windows below then find what there is.
-        with contextlib.suppress(ImageError):
-            parts = [raster.read(Window(0, 0, raster.width, raster.height), bands, shape)]
-    if not parts:
-        parts = list(_read_scattered(raster, bands))
-    values_NB = np.concatenate([pixels_HWB[valid_HW] for pixels_HWB, valid_HW in parts])
-    if values_NB.dtype.kind == "f":
-        values_NB = np.where(np.isfinite(values_NB), values_NB, np.nan)
-        values_NB[:, np.isnan(values_NB).all(axis=0)] = 0
-    return values_NB
+    small = raster.width * raster.height <= _WHOLE_READ_PIXELS
+    # The first way is the cheap one; the second is for what it fails on: a torn tile, valid pixels only here and there.
+    ways = [_read_shrunken, _read_scattered] if small or raster.overviews else [_read_scattered, _read_shrunken]
+    best_NB: NDArray[Any] | None = None
+    failure: ImageError | None = None
+    for way in ways:
+        try:
+            parts = list(way(raster, bands))
+        except ImageError as error:
+            failure = error
+            continue
+        values_NB = np.concatenate([pixels_HWB[valid_HW] for pixels_HWB, valid_HW in parts])
+        if best_NB is None or len(values_NB) > len(best_NB):
+            best_NB = values_NB
+        if len(best_NB) >= _ENOUGH_PIXELS or small:
+            break
+    if best_NB is None:
+        raise failure or ImageError(f"{raster.name}: nothing of it can be read")
+    if best_NB.dtype.kind == "f":
+        best_NB = np.where(np.isfinite(best_NB), best_NB, np.nan)
+        best_NB[:, np.isnan(best_NB).all(axis=0)] = 0
+    return best_NB
+
+
+def _read_shrunken(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[ImageArray, BoolArray]]:
+    shrink = max(1.0, max(raster.width, raster.height) / _SAMPLE_SIDE)
+    shape = max(1, round(raster.height / shrink)), max(1, round(raster.width / shrink))
+    yield raster.read(Window(0, 0, raster.width, raster.height), bands, shape)
 
 
 def _read_scattered(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[ImageArray, BoolArray]]:
@@ -121,7 +135,7 @@ def _read_scattered(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[Imag
     readable = False
     for window in _scattered(raster):
         try:
-            yield raster.read(window, bands)
+            yield raster.read(window, bands, (window.height, min(window.width, _SAMPLE_SIDE)))
             readable = True
         except ImageError as error:
             failure = error
@@ -130,18 +144,22 @@ def _read_scattered(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[Imag
 
 
 def _scattered(raster: Raster) -> list[Window]:
-    """One small window at a random place in each cell of a grid; the same ones whenever asked."""
-    cells = _SAMPLE_WINDOWS_PER_SIDE
-    side = _SAMPLE_SIDE // cells
-    width, height = min(side, raster.width), min(side, raster.height)
-    shift_RC2 = np.random.default_rng(0).random((cells, cells, 2))
+    """Small windows, one at a random place in each cell of a grid; the same ones whenever asked.
+
+    Of rasters in strips, which are decoded in full width whatever is asked, single rows.
+    """
+    in_strips = raster.block_shape[1] >= raster.width
+    down, across = (_SAMPLE_WINDOWS_PER_SIDE**2, 1) if in_strips else (_SAMPLE_WINDOWS_PER_SIDE,) * 2
+    side = _SAMPLE_SIDE // _SAMPLE_WINDOWS_PER_SIDE
+    width, height = (raster.width, 1) if in_strips else (min(side, raster.width), min(side, raster.height))
+    shift_RC2 = np.random.default_rng(0).random((down, across, 2))
     return [
         Window(
-            int((column + shift_RC2[row, column, 0]) / cells * (raster.width - width)),
-            int((row + shift_RC2[row, column, 1]) / cells * (raster.height - height)),
+            int((column + shift_RC2[row, column, 0]) / across * (raster.width - width)),
+            int((row + shift_RC2[row, column, 1]) / down * (raster.height - height)),
             width,
             height,
         )
-        for row in range(cells)
-        for column in range(cells)
+        for row in range(down)
+        for column in range(across)
     ]
