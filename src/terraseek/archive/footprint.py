@@ -11,8 +11,9 @@ from shapely import affinity
 from shapely.geometry.base import BaseGeometry
 
 from ..errors import UsageError
+from ..typing import FloatArray
 
-__all__ = ["Bbox", "bbox_of", "box_geometry", "on_globe"]
+__all__ = ["Bbox", "bbox_of", "bbox_of_boxes", "box_geometry", "on_globe"]
 
 Bbox: TypeAlias = tuple[float, float, float, float]
 """(west, south, east, north) in degrees; west > east where it crosses the antimeridian (RFC 7946, section 5.2)."""
@@ -72,7 +73,38 @@ def bbox_of(geometry: BaseGeometry) -> Bbox:
     (179.0, 10.0, -179.0, 11.0)
     """
     _, south, _, north = geometry.bounds
-    spans = sorted((float(b[0]), float(b[2])) for b in shapely.bounds(shapely.get_parts(geometry)))
+    bounds = shapely.bounds(shapely.get_parts(geometry))
+    west, east = _shortest_span(sorted((float(b[0]), float(b[2])) for b in bounds))
+    return west, float(south), east, float(north)
+
+
+def bbox_of_boxes(west_N: FloatArray, south_N: FloatArray, east_N: FloatArray, north_N: FloatArray) -> Bbox | None:
+    """The smallest box around many (NaN for none), the short way round; None where there are none at all.
+
+    >>> bbox_of_boxes(*np.array([[179.0, -2, -179, -1], [-178, 1, -177, 2], [np.nan] * 4]).T)
+    (179.0, -2.0, -177.0, 2.0)
+    """
+    there = ~np.isnan(west_N)
+    if not there.any():
+        return None
+    crossing = there & (west_N > east_N)
+    spans = np.stack(
+        [
+            np.r_[west_N[there & ~crossing], west_N[crossing], np.full(crossing.sum(), -180.0)],
+            np.r_[east_N[there & ~crossing], np.full(crossing.sum(), 180.0), east_N[crossing]],
+        ],
+        axis=1,
+    )
+    # Thousands of chips lie in few distinct spans: merge those at a time that start together.
+    starts, group = np.unique(spans[:, 0], return_inverse=True)
+    ends = np.full(len(starts), -180.0)
+    np.maximum.at(ends, group, spans[:, 1])
+    west, east = _shortest_span(list(zip(starts.tolist(), ends.tolist(), strict=True)))
+    return west, float(np.nanmin(south_N)), east, float(np.nanmax(north_N))
+
+
+def _shortest_span(spans: list[tuple[float, float]]) -> tuple[float, float]:
+    """West and east of the shortest stretch of longitude that covers all spans (sorted, none crossing)."""
     # The box leaves out the widest empty stretch of longitude; the one across the antimeridian counts as any other,
     # and wins ties, so that ordinary boxes stay ordinary.
     reach = spans[0][1]
@@ -83,7 +115,7 @@ def bbox_of(geometry: BaseGeometry) -> Bbox:
         if start - reach > max(widest, outside):
             widest, west, east = start - reach, start, reach
         reach = max(reach, end)
-    return west, float(south), east, float(north)
+    return west, east
 
 
 def box_geometry(bbox: Bbox) -> BaseGeometry:

@@ -1,0 +1,418 @@
+"""The archive: records and the vectors of one model, durable in a Lance table, searched in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ..errors import CorruptError, NotFoundError, UsageError
+from ..typing import Encoder, FloatArray
+from .filters import Filter
+from .footprint import Bbox, bbox_of_boxes
+from .lock import writer_lock
+from .manifest import Manifest, ModelIdentity
+from .ranking import Mode, Ranking, rank
+from .record import Record
+from .schema import BBOX_COLUMNS, check_vectors, latest_of_each, records_schema, records_table
+from .snapshot import Snapshot
+from .storage import connect, local_directory, open_table, quote, remove_old_versions, storage_errors
+
+__all__ = ["AddResult", "Archive", "CompactResult"]
+
+RECORDS, SOURCES = "records", "sources"
+SOURCES_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("records", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddResult:
+    """What an `add` did: records that are new, records that replaced one with the same id."""
+
+    added: int
+    updated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactResult:
+    """Bytes on disk before and after; None where the storage does not tell."""
+
+    bytes_before: int | None
+    bytes_after: int | None
+
+
+class Archive:
+    """A set of records with vectors of one model. Many readers, one writer at a time.
+
+    Every change is one commit: a reader, or a crash, sees the archive before it or after it. An open archive follows
+    what other processes write: each call looks at the newest version. Reading is safe from several threads.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     archive = Archive.create(f"{folder}/a", ModelIdentity(fingerprint="demo", dim=2))
+        ...     _ = archive.add([Record(id="north", source="n"), Record(id="east", source="e")], np.eye(2))
+        ...     archive.search(np.array([0.9, 0.1]), k=1).ids
+        ('north',)
+    """
+
+    def __init__(self, uri: str, manifest: Manifest, connection: Any, table: Any) -> None:
+        self.uri = uri
+        self.manifest = manifest
+        self._directory = local_directory(uri)
+        self._connection = connection
+        self._table = table
+        self._snapshot: Snapshot | None = None
+        self._guard = threading.RLock()
+
+    # -- making and opening ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        uri: str | Path,
+        model: Encoder | ModelIdentity,
+        *,
+        exist_ok: bool = False,
+        storage_options: dict[str, str] | None = None,
+    ) -> Archive:
+        """Make an empty archive for the vectors of `model`.
+
+        Args:
+            uri: a folder, or s3://, gs://, az:// (then `storage_options` as LanceDB takes them).
+            model: an encoder, or the identity of one.
+            exist_ok: open the archive if it is there already and of this model.
+            storage_options: credentials and endpoint of an object store.
+
+        Raises:
+            UsageError: there is an archive already.
+            ModelMismatchError: with `exist_ok`, there is one of another model.
+        """
+        uri, directory = str(uri), local_directory(uri)
+        try:
+            archive = cls.open(uri, model if exist_ok else None, storage_options=storage_options)
+        except NotFoundError:
+            pass
+        else:
+            if not exist_ok:
+                raise UsageError(f"there is an archive at {uri} already; add to it, or choose another place")
+            return archive
+        manifest = Manifest(model=ModelIdentity.of(model))
+        with storage_errors(uri, "making it"):
+            if directory is not None:
+                directory.mkdir(parents=True, exist_ok=True)
+            with writer_lock(directory):
+                schema = records_schema(manifest.model.dim, manifest.to_metadata())
+                connect(uri, storage_options).create_table(RECORDS, schema=schema, exist_ok=True)
+        return cls.open(uri, model, storage_options=storage_options)
+
+    @classmethod
+    def open(
+        cls,
+        uri: str | Path,
+        model: Encoder | ModelIdentity | None = None,
+        *,
+        storage_options: dict[str, str] | None = None,
+    ) -> Archive:
+        """Open an archive; with `model`, make sure that it made the archive's vectors.
+
+        Raises:
+            NotFoundError: there is none.
+            ModelMismatchError: it is of another model.
+            IntegrityError: it is no terraseek archive, of an unknown format, or damaged.
+        """
+        uri, directory = str(uri), local_directory(uri)
+        if directory is not None and not directory.is_dir():
+            raise NotFoundError(f"no archive at {uri}; make one with: terraseek archive create {uri} --model MODEL")
+        with storage_errors(uri, "opening it"):
+            connection = connect(uri, storage_options)
+            table = open_table(connection, RECORDS, uri)
+            archive = cls(uri, Manifest.from_metadata(table.schema.metadata, uri), connection, table)
+        if model is not None:
+            archive.check_model(model)
+        return archive
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The model whose vectors the archive holds."""
+        return self.manifest.model
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions D of its vectors."""
+        return self.manifest.model.dim
+
+    def check_model(self, model: Encoder | ModelIdentity) -> None:
+        """Refuse a model that did not make this archive.
+
+        Raises:
+            ModelMismatchError: its fingerprint or its number of dimensions differs.
+        """
+        self.manifest.model.check(model, self.uri)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """The newest version, pinned: it stays as it is whatever is written meanwhile."""
+        with self._guard, storage_errors(self.uri, "reading it"):
+            self._table.checkout_latest()
+            version = int(self._table.version)
+            if self._snapshot is None or self._snapshot.version != version:
+                table = open_table(self._connection, RECORDS, self.uri, version)
+                previous = self._snapshot
+                self._snapshot = (
+                    Snapshot.load(table, version) if previous is None else previous.successor(table, version)
+                )
+            return self._snapshot
+
+    def __len__(self) -> int:
+        with self._guard, storage_errors(self.uri, "counting its records"):
+            self._table.checkout_latest()
+            return int(self._table.count_rows())
+
+    def count(self, where: Filter) -> int:
+        """How many records pass a filter."""
+        return int(self._positions(self.snapshot(), where).size)
+
+    def ids(self, where: Filter | None = None) -> tuple[str, ...]:
+        """The ids of the records that pass, sorted."""
+        with storage_errors(self.uri, "reading ids"):
+            snapshot = self.snapshot()
+            return tuple(sorted(snapshot.ids(self._positions(snapshot, where or Filter()))))
+
+    def get(self, ids: Sequence[str]) -> tuple[Record, ...]:
+        """The records with these ids, thumbnails included, in this order.
+
+        Raises:
+            NotFoundError: there is no record of one of the ids.
+            CorruptError: a record is not what was written.
+        """
+        snapshot = self.snapshot()
+        with storage_errors(self.uri, "reading records"):
+            return tuple(snapshot.records(self._find(snapshot, ids), thumbnails=True))
+
+    def vectors(self, ids: Sequence[str]) -> FloatArray:
+        """The unit vectors of the records with these ids, (N, D) float32, in this order.
+
+        Raises:
+            NotFoundError: there is no record of one of the ids.
+            CorruptError: a vector is not what was written.
+        """
+        snapshot = self.snapshot()
+        with storage_errors(self.uri, "reading vectors"):
+            return snapshot.vectors(self._find(snapshot, ids), self.dim)
+
+    def search(
+        self, vector_D: FloatArray, k: int = 10, where: Filter | None = None, *, mode: Mode = "exact"
+    ) -> Ranking:
+        """The `k` records nearest to a vector among those that pass the filter, best first; ties go by id.
+
+        Args:
+            vector_D: any length but zero; only its direction counts.
+            k: how many; fewer come back only where fewer pass.
+            where: applied before ranking.
+            mode: "exact" looks at every vector in memory; "ann" uses the index on disk (see `build_index`).
+
+        Raises:
+            UsageError: a vector of another dimension, not finite or zero; k below 1.
+            QueryError: the filter names a label that no record has.
+        """
+        query_D = check_vectors(["query"], np.atleast_2d(np.asarray(vector_D)), self.dim)[0]
+        if k < 1:
+            raise UsageError(f"k is {k}, it must be at least 1")
+        with storage_errors(self.uri, "searching it"):
+            return rank(self.snapshot(), query_D, k, where or Filter(), mode)
+
+    def facets(self, where: Filter | None = None) -> dict[str, dict[str, int]]:
+        """How many of the records that pass have each label, and how many are in each collection; most first."""
+        condition = where or Filter()
+        with storage_errors(self.uri, "counting facets"):
+            snapshot = self.snapshot()
+            mask = snapshot.mask(condition)
+            labels = {
+                label: len(at) if mask is None else int(np.count_nonzero(mask[at]))
+                for label, at in snapshot.label_positions(condition).items()
+            }
+            positions = self._positions(snapshot, condition)
+            collections = Counter(snapshot.column("collection").take(pa.array(positions)).to_pylist())
+        return {
+            "labels": {name: n for name, n in sorted(labels.items(), key=lambda item: (-item[1], item[0])) if n},
+            "collections": dict(sorted(collections.items(), key=lambda item: (-item[1], item[0]))),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """What the archive holds, as JSON values (schema 1)."""
+        with storage_errors(self.uri, "reading its status"):
+            snapshot = self.snapshot()
+            facets = self.facets()
+            moments = pc.min_max(snapshot.column("datetime")).as_py()
+            return {
+                "schema": 1,
+                "uri": self.uri,
+                "format": self.manifest.format,
+                "version": snapshot.version,
+                "records": snapshot.size,
+                "collections": facets["collections"],
+                "labels": facets["labels"],
+                "sources": pc.count_distinct(snapshot.column("source")).as_py(),
+                "bbox": self._extent(snapshot),
+                "datetime": [end and end.isoformat() for end in (moments["min"], moments["max"])],
+                "model": asdict(self.model),
+                "index": self._index_status(),
+                "bytes": self._bytes(),
+            }
+
+    def _extent(self, snapshot: Snapshot) -> Bbox | None:
+        columns = snapshot.columns(BBOX_COLUMNS)
+        return bbox_of_boxes(*(columns[side].to_numpy(zero_copy_only=False) for side in BBOX_COLUMNS))
+
+    def _index_status(self) -> dict[str, Any] | None:
+        for entry in self._table.list_indices():
+            if "vector" in entry.columns:
+                stats = self._table.index_stats(entry.name)
+                return {"kind": entry.index_type, "indexed": stats.num_indexed_rows, "rest": stats.num_unindexed_rows}
+        return None
+
+    def _bytes(self) -> int | None:
+        if self._directory is None:
+            return None
+        return sum(path.stat().st_size for path in self._directory.rglob("*") if path.is_file())
+
+    def _positions(self, snapshot: Snapshot, where: Filter) -> NDArray[np.int64]:
+        mask = snapshot.mask(where)
+        return np.arange(snapshot.size) if mask is None else np.flatnonzero(mask)
+
+    def _find(self, snapshot: Snapshot, ids: Sequence[str]) -> NDArray[np.int64]:
+        positions = snapshot.find(ids)
+        if (positions < 0).any():
+            missing = ids[int(np.argmin(positions))]
+            raise NotFoundError(f"{self.uri} has no record {missing!r:.100}")
+        return positions
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        records: Sequence[Record],
+        vectors_ND: FloatArray,
+        *,
+        complete: Mapping[str, str] | None = None,
+        wait: float = 10.0,
+    ) -> AddResult:
+        """Put records in, in one commit; a record whose id is there already replaces it.
+
+        Args:
+            records: of two with one id the later counts.
+            vectors_ND: a row for each, of any length but zero; unit rows are kept.
+            complete: sources that are in completely with this batch, each with a text that changes when the source
+                does (see `source_states`). Noted after the records are committed: a crash between the two makes the
+                source look incomplete, so that it is read again, which changes nothing.
+            wait: seconds to wait for another writer.
+
+        Raises:
+            UsageError: as many vectors as records are needed, of D dimensions, finite and not zero.
+            BusyError: another writer holds the archive.
+        """
+        unit_ND = check_vectors([record.id for record in records], vectors_ND, self.dim)
+        last = latest_of_each(records)
+        batch = records_table([records[at] for at in last], unit_ND[last], self._schema)
+        result = AddResult(added=0, updated=0)
+        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "adding records"):
+            if len(batch):
+                self._table.checkout_latest()
+                merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+                done = merge.execute(batch)
+                result = AddResult(added=done.num_inserted_rows, updated=done.num_updated_rows)
+            if complete:
+                self._note(complete)
+        return result
+
+    @property
+    def _schema(self) -> pa.Schema:
+        return records_schema(self.dim, self.manifest.to_metadata())
+
+    def remove(self, ids: Sequence[str] | Filter, *, wait: float = 10.0) -> int:
+        """Take records out, in one commit; their bytes go with the next `compact`.
+
+        Args:
+            ids: record ids, those that are not there being left aside; or a filter that all to be removed pass.
+            wait: seconds to wait for another writer.
+
+        Returns:
+            How many were removed.
+        """
+        where = ids if isinstance(ids, Filter) else Filter(ids=tuple(ids))
+        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "removing records"):
+            snapshot = self.snapshot()
+            mask = snapshot.mask(where)
+            if mask is None:
+                return int(self._table.delete("true").num_deleted_rows)
+            doomed = snapshot.ids(np.flatnonzero(mask))
+            if not doomed:
+                return 0
+            return int(self._table.delete(f"id IN ({', '.join(map(quote, doomed))})").num_deleted_rows)
+
+    def compact(self, *, wait: float = 10.0) -> CompactResult:
+        """Rewrite what deletes and updates left scattered, and remove the bytes of everything that is gone.
+
+        Readers that still use an older version move on to the newest with their next call.
+        """
+        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "compacting it"):
+            before = self._bytes()
+            self._table.checkout_latest()
+            remove_old_versions(self._table)
+            if (sources := self._sources()) is not None:
+                self._forget_empty(sources)
+                remove_old_versions(sources)
+            return CompactResult(bytes_before=before, bytes_after=self._bytes())
+
+    # -- sources --------------------------------------------------------------------------------------------------
+
+    def source_states(self) -> dict[str, str]:
+        """The sources that are in completely, each with the state noted by `add(complete=...)`.
+
+        A source whose records have all been removed is not among them; one that gave no records (all nodata) is.
+        """
+        with storage_errors(self.uri, "reading its sources"), self._guard:
+            noted = self._sources()
+            if noted is None:
+                return {}
+            rows = noted.search().to_arrow().to_pylist()
+            present = set(self.snapshot().column("source").unique().to_pylist())
+        return {row["source"]: row["state"] for row in rows if row["records"] == 0 or row["source"] in present}
+
+    def _sources(self) -> Any | None:
+        try:
+            return open_table(self._connection, SOURCES, self.uri)
+        except (NotFoundError, CorruptError):
+            # A cache of what is complete: where it is lost, sources are read again.
+            return None
+
+    def _note(self, complete: Mapping[str, str]) -> None:
+        counts = self.snapshot().source_counts(list(complete))
+        rows = [{"source": s, "state": state, "records": counts[s]} for s, state in complete.items()]
+        table = self._sources()
+        if table is None:
+            table = self._connection.create_table(SOURCES, schema=SOURCES_SCHEMA, mode="overwrite")
+        merge = table.merge_insert("source").when_matched_update_all().when_not_matched_insert_all()
+        merge.execute(pa.Table.from_pylist(rows, schema=SOURCES_SCHEMA))
+
+    def _forget_empty(self, sources: Any) -> None:
+        present = set(self.snapshot().column("source").unique().to_pylist())
+        rows = sources.search().to_arrow().to_pylist()
+        gone = [row["source"] for row in rows if row["records"] and row["source"] not in present]
+        if gone:
+            sources.delete(f"source IN ({', '.join(map(quote, gone))})")

@@ -1,0 +1,155 @@
+"""The door to LanceDB: opening tables, scanning columns, and turning its errors into ours."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+
+from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError
+from ..typing import IntArray
+
+__all__ = ["connect", "local_directory", "open_table", "quote", "remove_old_versions", "scan", "storage_errors", "take"]
+
+SCAN_ROWS = 8192
+
+
+def local_directory(uri: str | Path) -> Path | None:
+    """The folder that a URI names, or None where it names an object store.
+
+    >>> local_directory("s3://bucket/archive") is None, local_directory("file:///data/a")
+    (True, PosixPath('/data/a'))
+    """
+    text = str(uri)
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    return None if "://" in text else Path(text).expanduser()
+
+
+def connect(uri: str | Path, storage_options: dict[str, str] | None = None) -> Any:
+    """A LanceDB connection; the folder of a local URI is not made by this."""
+    directory = local_directory(uri)
+    return lancedb.connect(str(uri if directory is None else directory), storage_options=storage_options)
+
+
+@contextlib.contextmanager
+def storage_errors(uri: str, doing: str) -> Iterator[None]:
+    """Turn what Lance and the file system raise into one line of ours.
+
+    Raises:
+        BusyError: another writer committed at the same time.
+        CorruptError: a file of the archive is missing, truncated or altered.
+        TerraseekError: anything else, a full disk among it.
+    """
+    try:
+        yield
+    except TerraseekError:
+        raise
+    except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
+        raise _translated(error, uri, doing) from error
+    except BaseException as error:
+        # A panic in Rust code reaches Python as a BaseException; Lance panics on some altered files.
+        if type(error).__name__ == "PanicException":
+            raise CorruptError(f"{uri}: a file cannot be decoded while {doing}: {_first_line(error)}") from None
+        raise
+
+
+def _translated(error: Exception, uri: str, doing: str) -> TerraseekError:
+    text = str(error)
+    folded = text.lower()
+    if isinstance(error, MemoryError):
+        return TerraseekError(f"{uri}: not enough memory while {doing}")
+    if "no space left" in folded or "os error 28" in folded or "quota" in folded:
+        return TerraseekError(f"{uri}: the disk is full while {doing}; nothing was changed, free space and try again")
+    if "permission denied" in folded or "read-only file system" in folded:
+        return TerraseekError(f"{uri}: no permission while {doing}: {_first_line(error)}")
+    if "commit conflict" in folded or "concurrent" in folded or "retryable" in folded:
+        return BusyError(f"{uri}: another writer committed while {doing}; try again")
+    return CorruptError(
+        f"{uri}: a file is missing, truncated or altered ({_first_line(error)}) while {doing}; "
+        "run `archive verify`, then `archive repair`"
+    )
+
+
+def _first_line(error: BaseException, limit: int = 240) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:limit]
+
+
+def open_table(connection: Any, name: str, uri: str, version: int | None = None) -> Any:
+    """Open a table, pinned to `version` if one is given (a pinned table reads that version whatever is written).
+
+    Raises:
+        NotFoundError: there is no such table.
+        CorruptError: it is there and cannot be opened.
+    """
+    try:
+        return connection.open_table(name, version=version)
+    except (OSError, RuntimeError, ValueError) as error:
+        if "was not found" in str(error) or ("not found" in str(error).lower() and version is None):
+            if _has_data(uri, name):
+                raise CorruptError(
+                    f"{uri}: the manifest of its table {name!r} is missing or unreadable; `archive repair` may help"
+                ) from None
+            raise NotFoundError(
+                f"no archive at {uri}; make one with: terraseek archive create {uri} --model MODEL"
+            ) from None
+        raise _translated(error, uri, "opening it") from None
+
+
+def _has_data(uri: str, name: str) -> bool:
+    directory = local_directory(uri)
+    return directory is not None and any((directory / f"{name}.lance" / "data").glob("*"))
+
+
+def scan(table: Any, columns: Sequence[str], where: str | None = None) -> pa.Table:
+    """The columns of all rows that pass `where`, with `_rowid`, in the order of `_rowid`."""
+    query = table.search().with_row_id(True).select([*columns] or ["_rowid"])
+    if where:
+        query = query.where(where)
+    found = query.to_arrow()
+    row_ids = found["_rowid"].to_numpy()
+    if len(row_ids) > 1 and not (row_ids[1:] > row_ids[:-1]).all():
+        found = found.take(pa.array(np.argsort(row_ids, kind="stable")))
+    return found
+
+
+def take(table: Any, row_ids: IntArray, columns: Sequence[str]) -> pa.Table:
+    """The columns of the rows with these `_rowid`s, in the order asked.
+
+    Raises:
+        CorruptError: a row is not there.
+    """
+    query = table.take_row_ids([int(row) for row in row_ids]).with_row_id().select([*columns])
+    found = query.to_arrow()
+    got = found["_rowid"].to_numpy()
+    if len(got) != len(row_ids):
+        raise CorruptError(f"{len(row_ids) - len(got)} of {len(row_ids)} rows are missing")
+    if (got != row_ids).any():
+        order = np.argsort(got)[np.argsort(np.argsort(row_ids))]
+        found = found.take(pa.array(order))
+    return found
+
+
+def quote(text: str) -> str:
+    """A text as an SQL literal.
+
+    >>> quote("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def remove_old_versions(table: Any) -> None:
+    """Merge small fragments, drop deleted rows, and remove every file that the newest version does not use."""
+    with warnings.catch_warnings():
+        # Lance warns that readers of older versions will fail; ours notice and move on to the newest.
+        warnings.simplefilter("ignore")
+        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
