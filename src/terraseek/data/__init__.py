@@ -8,6 +8,7 @@ from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin, load_dataset
 from .check import DatasetReport, check_dataset, describe
 from .dataset import ImageDataset, Sample, hash_splits, multi_hot
 from .splits import draw_splits, read_splits, write_splits
+from .synthetic import synthesize
 
 __all__ = [
     "DATASETS",
@@ -26,6 +27,7 @@ __all__ = [
     "mlaid",
     "multi_hot",
     "read_splits",
+    "synthesize",
     "table",
     "ucmerced",
     "write_splits",
