@@ -1,0 +1,184 @@
+"""From a source to the pieces that become records: decoded pixels, place, thumbnail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageError, NotFoundError, TerraseekError
+from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, iter_chips, plan_windows
+from ..images import read_image, stretch_to_8bit, thumbnail
+from ..typing import ImageArray
+from .record import Record
+from .sources import Source, record_id
+
+__all__ = ["Piece", "count_pieces", "read_pieces", "reason_of"]
+
+_THUMBNAIL_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A record without its vector, and the pixels (H, W, B) that the vector is to be made of."""
+
+    record: Record
+    pixels_HWB: ImageArray = field(repr=False)
+
+
+def read_pieces(
+    source: Source,
+    chip: ChipConfig,
+    collection: str,
+    state: str,
+    *,
+    wanted: Callable[[str], bool],
+    on_torn: Callable[[Window, ImageError], None],
+) -> Iterator[Piece]:
+    """Read a source piece by piece, in bounded memory.
+
+    Args:
+        source: image or scene.
+        chip: how scenes are cut and scaled.
+        collection: of the records.
+        state: of the source; kept in the records, by it an interrupted ingest knows what it had done.
+        wanted: called with record ids; pieces for which it is false are not read.
+        on_torn: told of windows that cannot be read.
+
+    Raises:
+        ImageError: the source cannot be read at all.
+        NotFoundError: a file is not there.
+        UsageError: a declared band is not there, or what is known of the source makes no record.
+    """
+    known = {"source_state": state, **source.properties}
+    whole = record_id(source, collection, 1, None)
+    if _is_image(source) and not wanted(whole):
+        return
+    opened = _open(source, chip)
+    if isinstance(opened, np.ndarray):
+        if wanted(whole):
+            yield Piece(_record(source, collection, whole, opened, known), opened)
+        return
+    with closing(opened):
+        yield from _scene_pieces(source, opened, _bands(source, chip), collection, known, wanted, on_torn)
+
+
+def count_pieces(source: Source, chip: ChipConfig) -> int:
+    """How many pieces a source has at most, by its header alone.
+
+    Raises:
+        ImageError: it cannot be read.
+        NotFoundError: a file is not there.
+    """
+    if _is_image(source):
+        return 1
+    try:
+        raster = source.open()
+    except ImageError:
+        if source.kind == "scene":
+            raise
+        return 1
+    with closing(raster):
+        if source.kind == "auto" and raster.georeference is None and not _bands(source, chip).bands:
+            return 1
+        return sum(1 for _ in plan_windows(raster.width, raster.height, chip))
+
+
+def _is_image(source: Source) -> bool:
+    """Whether it is known to be an image without opening it."""
+    return source.kind == "image" or (source.kind == "auto" and source.path.suffix.lower() not in RASTER_SUFFIXES)
+
+
+def _open(source: Source, chip: ChipConfig) -> Raster | ImageArray:
+    """The raster of a scene, the pixels of an image."""
+    if _is_image(source):
+        return read_image(source.path)
+    if source.kind == "scene":
+        return source.open()
+    try:
+        raster = source.open()
+    except ImageError:
+        return read_image(source.path)  # a JPEG named .tif, say; if it is no image either, that is what will be said
+    if raster.georeference is not None or _bands(source, chip).bands:
+        return raster
+    try:
+        pixels_HWB = read_image(source.path)
+    except ImageError:
+        return raster  # float, many bands, too large for a picture: measurements without a place
+    raster.close()
+    return pixels_HWB
+
+
+def _bands(source: Source, chip: ChipConfig) -> ChipConfig:
+    return replace(chip, bands=source.bands) if source.bands else chip
+
+
+def _scene_pieces(
+    source: Source,
+    raster: Raster,
+    chip: ChipConfig,
+    collection: str,
+    known: dict[str, Any],
+    wanted: Callable[[str], bool],
+    on_torn: Callable[[Window, ImageError], None],
+) -> Iterator[Piece]:
+    place = raster.georeference
+    described = {**known, "bands": list(chip.bands)} if chip.bands else known
+
+    def is_wanted(scale: int, window: Window) -> bool:
+        return wanted(record_id(source, collection, scale, window))
+
+    for cut in iter_chips(raster, chip, wanted=is_wanted, on_error=on_torn):
+        properties = dict(described)
+        if cut.scale != 1:
+            properties["scale"] = cut.scale
+        if cut.valid < 1:
+            properties["nodata"] = round(1 - cut.valid, 4)
+        record = _record(
+            source,
+            collection,
+            record_id(source, collection, cut.scale, cut.window),
+            cut.pixels_HWB,
+            properties,
+            window=tuple(cut.window),
+            footprint=source.footprint if place is None else place.footprint(*cut.window),
+        )
+        yield Piece(record, cut.pixels_HWB)
+
+
+def _record(
+    source: Source, collection: str, identity: str, pixels_HWB: ImageArray, properties: dict[str, Any], **more: Any
+) -> Record:
+    return Record(
+        id=identity,
+        source=source.href,
+        datetime=source.datetime,
+        labels=source.labels,
+        caption=source.caption,
+        properties=properties,
+        collection=collection,
+        thumbnail=thumbnail(_picture(pixels_HWB), _THUMBNAIL_SIZE),
+        **{"footprint": source.footprint, **more},
+    )
+
+
+def _picture(pixels_HWB: ImageArray) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Three 8-bit bands to look at, of whatever the encoder is given."""
+    shown = pixels_HWB[..., :3] if pixels_HWB.shape[-1] >= 3 else np.repeat(pixels_HWB[..., :1], 3, axis=-1)
+    if shown.dtype == np.uint8:
+        return np.ascontiguousarray(shown)
+    if shown.dtype.kind == "f":
+        finite = np.nan_to_num(shown, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = np.percentile(finite, (2, 98))
+        shown = np.clip((finite - low) * (255.0 / max(high - low, 1e-12)), 0, 255)
+        return np.asarray(shown, dtype=np.uint8)
+    return stretch_to_8bit(shown)
+
+
+def reason_of(error: TerraseekError, name: str) -> str:
+    """Why, in one line, without the name said twice."""
+    text = " ".join(str(error).split())
+    return text.removeprefix(f"{name}: ") if isinstance(error, (ImageError, NotFoundError)) else text

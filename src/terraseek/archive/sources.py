@@ -1,0 +1,253 @@
+"""What can be ingested: images, scenes, scenes of several files, STAC documents, folders of all that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from shapely.geometry.base import BaseGeometry
+
+from ..config import to_mapping
+from ..data import ImageDataset
+from ..errors import ImageError, NotFoundError, Refused
+from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, open_raster, open_stack
+from ..geo.stac import StacScene, is_address, read_stac
+from ..images import IMAGE_SUFFIXES, printable
+
+__all__ = ["Source", "dataset_sources", "find_sources", "record_id"]
+
+# Part of every state: raising it makes each source be read again, for when the same file gives other pixels.
+_PIPELINE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One image or scene to ingest, with what is known about it.
+
+    Attributes:
+        href: its name for good: records carry it, ids are made from it, and by it the next ingest knows the source.
+        files: band name -> file. One file under the name "" is a raster or image with its own bands.
+        kind: `image` becomes one record, `scene` is cut into chips; `auto` is a scene where it is placed on the Earth
+            or where bands are declared, and an image otherwise.
+        bands: bands to read, in place of those that the chip configuration declares.
+        id: record id of an image, start of the ids of a scene's chips; from `href` where it is not given.
+        labels: of all its records.
+        caption: of all its records.
+        datetime: when it was taken.
+        footprint: EPSG:4326; of records whose own place the raster does not tell.
+        properties: of all its records.
+    """
+
+    href: str
+    files: Mapping[str, Path]
+    kind: Literal["auto", "image", "scene"] = "auto"
+    bands: tuple[str, ...] = ()
+    id: str | None = None
+    labels: tuple[str, ...] = ()
+    caption: str | None = None
+    datetime: datetime | None = None
+    footprint: BaseGeometry | None = field(default=None, repr=False)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_file(cls, path: str | Path, **known: Any) -> Source:
+        """The source of a single file; `known` are other attributes."""
+        path = Path(path)
+        return cls(href=str(_resolved(path)), files={"": path}, **known)
+
+    @property
+    def path(self) -> Path:
+        """Its first file."""
+        return next(iter(self.files.values()))
+
+    def open(self) -> Raster:
+        """Its raster.
+
+        Raises:
+            ImageError: a file is no raster or damaged.
+            NotFoundError: a file is not there.
+        """
+        if set(self.files) == {""}:
+            return open_raster(self.path)
+        return open_stack(self.files, name=printable(self.href))
+
+    def state(self, chip: ChipConfig) -> str:
+        """16 hex digits that change whenever its records would: sizes and times of its files, chips, what is known.
+
+        Raises:
+            ImageError: a file has an unusable name.
+            NotFoundError: a file is not there.
+        """
+        known = (self.kind, self.bands, self.id, self.labels, self.caption, str(self.datetime), dict(self.properties))
+        place = None if self.footprint is None else self.footprint.wkb_hex
+        files = [(band, *_size_and_time(path)) for band, path in self.files.items()]
+        text = json.dumps([_PIPELINE, files, to_mapping(chip), known, place], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def record_id(source: Source, collection: str, scale: int, window: Window | None) -> str:
+    """The id of a record: the same whenever the same window of the same source is ingested.
+
+    An image whose source declares an id has that; all others have a readable start and 20 hex digits of the sha256
+    over collection, href, scale and window.
+    """
+    if window is None and source.id is not None:
+        return source.id
+    text = json.dumps([collection, source.href, scale, window])
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    stem = source.id or re.split(r"[/\\#]", source.href)[-1].rsplit(".", 1)[0]
+    stem = re.sub(r"[^\w.-]+", "_", stem, flags=re.ASCII).strip("._-")[:48]
+    return f"{stem}-{digest}" if stem else digest
+
+
+def find_sources(
+    paths: Iterable[str | Path | Source],
+    *,
+    bands: Sequence[str] = (),
+    kind: Literal["auto", "image", "scene"] = "auto",
+) -> Iterator[Source | Refused]:
+    """All sources that `paths` name: files, folders with everything below them, STAC documents (`.json`).
+
+    Args:
+        paths: sources pass through unchanged.
+        bands: where band names are declared, files of a folder that end in them (``..._B04.tif``, ``..._B03.tif``)
+            are one scene.
+        kind: what files are taken for, see `Source`.
+
+    Yields:
+        Sources in sorted order of their files, and what was refused already.
+    """
+    for path in paths:
+        if isinstance(path, Source):
+            yield path
+        elif is_address(str(path)):
+            yield Refused(source=printable(path), reason="an address, not a local file; download it first")
+        elif Path(path).suffix.lower() in (".json", ".geojson"):
+            yield from _stac_sources(Path(path), bands)
+        elif _is_folder(path):
+            yield from _folder_sources(Path(path), bands, kind)
+        else:
+            yield Source.of_file(path, kind=kind)
+
+
+def dataset_sources(dataset: ImageDataset) -> Iterator[Source]:
+    """The images of a data set with their ids, labels, first captions and splits."""
+    for sample in dataset.samples:
+        yield Source.of_file(
+            sample.path,
+            kind="image",
+            id=sample.id,
+            labels=sample.labels,
+            caption=sample.captions[0] if sample.captions else None,
+            datetime=sample.datetime,
+            properties={"dataset": dataset.name} | ({"split": sample.split} if sample.split else {}),
+        )
+
+
+def _folder_sources(folder: Path, bands: Sequence[str], kind: Literal["auto", "image", "scene"]) -> Iterator[Source]:
+    known = IMAGE_SUFFIXES | RASTER_SUFFIXES
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in known and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    scenes, grouped = _group_by_band(files, bands)
+    for first in files:
+        if first in scenes:
+            prefix, stack = scenes[first]
+            yield Source(href=str(_resolved(prefix)), files=stack, kind="scene", properties={"files": _names(stack)})
+        elif first not in grouped:
+            yield Source.of_file(first, kind=kind)
+
+
+def _group_by_band(
+    files: Sequence[Path], bands: Sequence[str]
+) -> tuple[dict[Path, tuple[Path, dict[str, Path]]], set[Path]]:
+    """Scenes of one file per band, by their first file, and all files that belong to such scenes.
+
+    Files of other bands (``..._B05.tif`` beside the declared B04, B03 and B02) share the start of the name and belong
+    to the scene without being read.
+    """
+    groups: dict[Path, dict[str, Path]] = {}
+    for path in files:
+        for band in bands:
+            if path.stem.endswith(f"_{band}"):
+                groups.setdefault(path.with_name(path.stem.removesuffix(f"_{band}")), {})[band] = path
+    complete = {prefix: found for prefix, found in groups.items() if len(found) == len(set(bands))}
+    members = {path: path.with_name(path.stem.rpartition("_")[0]) for path in files}
+    grouped = {path for path, prefix in members.items() if prefix in complete}
+    first_of = {members[path]: path for path in reversed(files) if path in grouped}
+    scenes = {first: (prefix, {band: complete[prefix][band] for band in bands}) for prefix, first in first_of.items()}
+    return scenes, grouped
+
+
+def _stac_sources(path: Path, bands: Sequence[str]) -> Iterator[Source | Refused]:
+    try:
+        for scene in read_stac(path, bands):
+            yield scene if isinstance(scene, Refused) else _scene_source(scene)
+    except (ImageError, NotFoundError) as error:
+        yield Refused(source=printable(path), reason=str(error).removeprefix(f"{printable(path)}: "))
+
+
+def _scene_source(scene: StacScene) -> Source | Refused:
+    hrefs = [scene.picture] if scene.picture else [file.href for file in scene.bands.values()]
+    remote = next((href for href in hrefs if href and is_address(href)), None)
+    if remote is not None:
+        reason = f"its asset {printable(remote)} is an address, not a local file; download it first"
+        return Refused(source=printable(scene.href), reason=reason)
+    shared = {"collection": scene.collection} if scene.collection else {}
+    known: dict[str, Any] = {
+        "href": scene.href,
+        "kind": "scene",
+        "id": scene.id,
+        "datetime": scene.datetime,
+        "footprint": scene.footprint,
+    }
+    if scene.picture:
+        files = {"": Path(scene.picture)}
+        return Source(files=files, properties={**scene.properties, **shared, "files": _names(files)}, **known)
+    if len(set(hrefs)) == 1:
+        numbers = tuple(str(file.index) for file in scene.bands.values())
+        files = {"": Path(next(iter(scene.bands.values())).href)}
+        properties = {**scene.properties, **shared, "files": _names(files)}
+        return Source(files=files, bands=numbers, properties=properties, **known)
+    if any(file.index > 1 for file in scene.bands.values()):
+        return Refused(source=printable(scene.href), reason="its bands lie in several files of several bands each")
+    files = {band: Path(file.href) for band, file in scene.bands.items()}
+    properties = {**scene.properties, **shared, "files": _names(files)}
+    return Source(files=files, bands=tuple(files), properties=properties, **known)
+
+
+def _names(files: Mapping[str, Path]) -> dict[str, str] | list[str]:
+    named = {band: str(_resolved(path)) for band, path in files.items()}
+    return list(named.values()) if set(named) == {""} else named
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL in the name, a loop of links: reading it will say so
+        return path
+
+
+def _is_folder(path: str | Path) -> bool:
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _size_and_time(path: Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise NotFoundError(f"{printable(path)}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{printable(path)}: cannot be looked at ({error})") from None
+    return str(_resolved(path)), status.st_size, status.st_mtime_ns
