@@ -18,7 +18,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from ..catalog import LABELS_17
 
-__all__ = ["MATERIALS", "Canvas", "Colour", "Material", "Point", "Rendered", "along"]
+__all__ = ["MATERIALS", "Canvas", "Colour", "Material", "Point", "Rendered", "along", "hull"]
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -93,6 +93,7 @@ class Canvas:
         angle = rng.uniform(0, 2 * math.pi)
         self.sun = (math.cos(angle), math.sin(angle))
         """Direction in which shadows fall."""
+        self._turn = rng.uniform(0, 360)
 
     def _fractal(self, cells: Sequence[int]) -> Image.Image:
         edge = self.image.width
@@ -149,7 +150,7 @@ class Canvas:
         """A polygon of one colour; `height` lets it throw a shadow of that length."""
         if height:
             dx, dy = self.sun[0] * height, self.sun[1] * height
-            self.shadow([(x + dx * t, y + dy * t) for t in (0.0, 0.5, 1.0) for x, y in points])
+            self.shadow(hull([(x + dx * t, y + dy * t) for t in (0.0, 1.0) for x, y in points]))
         self._brush.polygon(self._device(points), fill=colour)
         self._mark(points, label)
 
@@ -169,8 +170,8 @@ class Canvas:
             self._pen.line(self._device(points), fill=_LABEL_ID[label], width=pixels, joint="curve")
 
     def shadow(self, points: Sequence[Point], strength: float = 0.5, colour: Colour = (14, 18, 30)) -> None:
-        """Tint the convex hull of the points: dark for shadows, pale for foam."""
-        box, stencil = self._stencil(_hull(points), round(255 * strength))
+        """Tint a polygon: dark for shadows, pale for foam."""
+        box, stencil = self._stencil(points, round(255 * strength))
         if stencil is not None:
             self.image.paste(colour, box, stencil)
 
@@ -196,20 +197,22 @@ class Canvas:
     def vary(self, colour: Colour, spread: float = 10.0) -> Colour:
         """The colour a little lighter or darker, warmer or colder."""
         shift = self.rng.normal(0, spread)
-        r, g, b = (int(np.clip(value + shift + self.rng.normal(0, spread / 4), 0, 255)) for value in colour)
+        r, g, b = (
+            min(255, max(0, round(value + shift + own)))
+            for value, own in zip(colour, self.rng.normal(0, spread / 4, 3), strict=True)
+        )
         return r, g, b
 
     def finish(self) -> Rendered:
         """Turn, crop, shrink, and add what a camera adds: haze, tint, blur and noise."""
-        angle = self.rng.uniform(0, 360)
         edge, crop = self.image.width, self.size * _OVERSAMPLING
         low = (edge - crop) // 2
         box = (low, low, low + crop, low + crop)
-        image = self.image.rotate(angle, Image.Resampling.BILINEAR).crop(box)
-        label_map = self.label_map.rotate(angle, Image.Resampling.NEAREST).crop(box)
+        image = self.image.rotate(self._turn, Image.Resampling.BILINEAR).crop(box)
+        label_map = self.label_map.rotate(self._turn, Image.Resampling.NEAREST).crop(box)
         small = image.resize((self.size, self.size), Image.Resampling.BOX)
         ids = np.asarray(label_map)[::_OVERSAMPLING, ::_OVERSAMPLING].copy()
-        return Rendered(image=self._photograph(small), label_map=ids, objects=self._visible(angle))
+        return Rendered(image=self._photograph(small), label_map=ids, objects=self._visible())
 
     def _photograph(self, picture: Image.Image) -> NDArray[np.uint8]:
         picture = picture.filter(ImageFilter.GaussianBlur(self.rng.uniform(0.2, 0.6) * self.size / 256))
@@ -223,14 +226,15 @@ class Canvas:
         developed: NDArray[np.uint8] = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
         return developed
 
-    def _visible(self, angle: float) -> dict[str, int]:
-        turn = math.radians(angle)
-        seen: Counter[str] = Counter()
-        for label, (x, y) in self._objects:
-            dx, dy = x - self.centre, y - self.centre
-            u, v = dx * math.cos(turn) + dy * math.sin(turn), -dx * math.sin(turn) + dy * math.cos(turn)
-            seen[label] += int(max(abs(u), abs(v)) < 128)
-        return {label: count for label, count in seen.items() if count}
+    def sees(self, place: Point, margin: float = 0.0) -> bool:
+        """Whether a place, or anything within `margin` of it, will be in the picture: the rest need not be painted."""
+        turn = math.radians(self._turn)
+        dx, dy = place[0] - self.centre, place[1] - self.centre
+        across, down = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
+        return max(abs(across), abs(down)) < 128 + margin
+
+    def _visible(self) -> dict[str, int]:
+        return dict(Counter(label for label, place in self._objects if self.sees(place)))
 
     def _device(self, points: Sequence[Point]) -> list[tuple[float, float]]:
         return [(x * self._scale, y * self._scale) for x, y in points]
@@ -260,7 +264,8 @@ def along(centre: Point, angle: float, corners: Sequence[Point]) -> list[Point]:
     return [(centre[0] + x * c - y * s, centre[1] + x * s + y * c) for x, y in corners]
 
 
-def _hull(points: Sequence[Point]) -> list[Point]:
+def hull(points: Sequence[Point]) -> list[Point]:
+    """The convex hull, by the monotone chain."""
     ordered = sorted(set(points))
 
     def half(sequence: Sequence[Point]) -> list[Point]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .canvas import Canvas, Colour, Point, along
+from .canvas import Canvas, Colour, Point, along, hull
 
 __all__ = [
     "airplane",
@@ -54,6 +54,8 @@ def _circle(centre: Point, radius: float) -> list[Point]:
 
 def tree(canvas: Canvas, centre: Point, radius: float, *, blobs: int = 9) -> None:
     """A crown of overlapping leaf masses, lit from the sun's side, with its shadow."""
+    if not canvas.sees(centre, 2 * radius):
+        return
     rng, (sx, sy) = canvas.rng, canvas.sun
     canvas.shadow(_circle((centre[0] + sx * radius * 0.7, centre[1] + sy * radius * 0.7), radius), 0.45)
     base = canvas.vary((52, 72, 40), 8)
@@ -69,6 +71,8 @@ def tree(canvas: Canvas, centre: Point, radius: float, *, blobs: int = 9) -> Non
 
 def shrub(canvas: Canvas, centre: Point, radius: float) -> None:
     """A low dark bush, as chaparral is made of."""
+    if not canvas.sees(centre, 2 * radius):
+        return
     dx, dy = canvas.sun
     canvas.disk((centre[0] + dx, centre[1] + dy), radius, (84, 74, 60))
     canvas.disk(centre, radius, canvas.vary((72, 80, 54), 8), "chaparral")
@@ -90,6 +94,8 @@ def wood(canvas: Canvas, inside: list[Point], spacing: float = 12.0) -> None:
 
 def car(canvas: Canvas, centre: Point, angle: float) -> None:
     """A car, 13 x 6: body, cabin glass, roof."""
+    if not canvas.sees(centre, 12):
+        return
     colour = canvas.vary(_CARS[int(canvas.rng.integers(len(_CARS)))], 8)
     canvas.shape(along(centre, angle, _rectangle(13.5, 6)), colour, "cars", height=2.0)
     canvas.shape(along(centre, angle, [(-4.5, -2.4), (3.2, -2.4), (3.2, 2.4), (-4.5, 2.4)]), (40, 46, 54))
@@ -124,6 +130,8 @@ def building(canvas: Canvas, centre: Point, angle: float, length: float, width: 
 
 def mobile_home(canvas: Canvas, centre: Point, angle: float) -> None:
     """A long, narrow, pale roof with a carport."""
+    if not canvas.sees(centre, 32):
+        return
     colour = canvas.vary((206, 202, 194), 14)
     canvas.shape(along(centre, angle, _rectangle(44, 14)), colour, "mobile-home", height=4.0)
     canvas.line(along(centre, angle, [(-22, 0), (22, 0)]), _shade(colour, 0.9), 0.8)
@@ -218,6 +226,8 @@ def airplane(canvas: Canvas, centre: Point, angle: float, length: float) -> None
 
 def boat(canvas: Canvas, centre: Point, angle: float, length: float, *, wake: bool = False) -> None:
     """A boat with deck and cabin; under way it draws a wake."""
+    if not canvas.sees(centre, 3 * length):
+        return
     a, b = length / 2, length * 0.15
     if wake:
         for reach, spread, strength in ((5.0, 1.5, 0.12), (3.6, 0.9, 0.2), (2.4, 0.6, 0.4)):
@@ -251,7 +261,7 @@ def dock(canvas: Canvas, start: Point, angle: float, length: float, *, slip: flo
 def tank(canvas: Canvas, centre: Point, radius: float) -> None:
     """A storage tank: wall shadow, pale roof with a rim, a stair."""
     dx, dy = canvas.sun[0] * radius * 0.4, canvas.sun[1] * radius * 0.4
-    canvas.shadow(_circle(centre, radius) + _circle((centre[0] + dx, centre[1] + dy), radius), 0.5)
+    canvas.shadow(hull(_circle(centre, radius) + _circle((centre[0] + dx, centre[1] + dy), radius)), 0.5)
     colour = canvas.vary((214, 214, 208), 12)
     canvas.disk(centre, radius, _shade(colour, 0.8), "tanks")
     canvas.disk(centre, radius * 0.94, colour, "tanks")
