@@ -92,21 +92,22 @@ def test_weights_of_another_network_are_refused(exported: tuple[ImageEmbedder, E
         load_model(tmp_path / "none")
 
 
-def test_failed_export_leaves_what_was_there(exported: tuple[ImageEmbedder, ExportReport], tmp_path: Path) -> None:
-    class Wrong(ImageEmbedder):
-        """Random on purpose: ONNX cannot agree with it."""
-
-        def forward(self, images_NBHW: torch.Tensor) -> torch.Tensor:
-            return super().forward(images_NBHW + torch.randn(1))
-
+def test_failed_export_leaves_what_was_there(
+    exported: tuple[ImageEmbedder, ExportReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = (exported[1].directory / "image.onnx").read_bytes()
+    monkeypatch.setattr("terraseek.models.export._write_onnx", lambda module, path, *_: path.write_bytes(graph))
     target = tmp_path / "model"
     target.mkdir()
     (target / "config.json").write_text("before")
-    module = exported[0]
-    with pytest.raises(IntegrityError, match="differs from torch"):
-        save_model(target, Wrong(module.backbone, module.head, 16), CONFIG)
+    with pytest.raises(IntegrityError, match=r"image\.onnx differs from torch by 0\.\d+"):
+        save_model(target, build_embedder(CONFIG), CONFIG)  # other weights than the graph's
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (target / "config.json").read_text() == "before"
+
+    assert save_model(target, exported[0], CONFIG).fingerprint == exported[1].fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert read_model_config(target) == CONFIG
 
 
 def test_diverged_weights_are_not_exported(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def save_model(directory: str | Path, module: ImageEmbedder, config: ModelConfig
         save_config(partial, config)
         write_weights(plain.state_dict(), partial / WEIGHTS_FILE)
         shape = (config.bands, config.input_size, config.input_size)
-        difference = _export_onnx(plain, partial / IMAGE_FILE, ["image"], [torch.randn(2, *shape)])
+        example = [torch.zeros(2, *shape)]
+        _write_onnx(plain, partial / IMAGE_FILE, ["image"], example)
+        difference = _compare_onnx(plain, partial / IMAGE_FILE, ["image"], example)
         fingerprint = model_fingerprint(partial)
         card = model_card(directory.name, config, fingerprint, difference)
         (partial / _CARD_FILE).write_text(card, encoding="utf-8")
@@ -159,8 +161,8 @@ def _replacing(directory: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _export_onnx(module: nn.Module, path: Path, names: Sequence[str], example: Sequence[Tensor]) -> float:
-    """Write `module` as ONNX with a free batch size; returns its largest difference from torch."""
+def _write_onnx(module: nn.Module, path: Path, names: Sequence[str], example: Sequence[Tensor]) -> None:
+    """Write `module` as ONNX with a free batch size."""
     rows = torch.export.Dim("N")
     with _quiet_exporter():
         torch.onnx.export(
@@ -175,10 +177,14 @@ def _export_onnx(module: nn.Module, path: Path, names: Sequence[str], example: S
             external_data=False,
             verbose=False,
         )
+
+
+def _compare_onnx(module: nn.Module, path: Path, names: Sequence[str], example: Sequence[Tensor]) -> float:
+    """Largest difference between the ONNX file and torch; other batch sizes than the example's are tried."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     difference = 0.0
     generator = torch.Generator().manual_seed(0)
-    for count in (1, 3):  # other batch sizes than the example's: that the batch is free is checked as well
+    for count in (1, 3):
         inputs = [torch.randn(count, *part.shape[1:], generator=generator) for part in example]
         with torch.no_grad():
             expected = module(*inputs).numpy()
