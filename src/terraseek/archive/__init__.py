@@ -3,9 +3,12 @@
 from .archive import AddResult, Archive, CompactResult
 from .filters import Filter, Interval, parse_bbox, parse_interval
 from .footprint import Bbox, bbox_of, box_geometry, on_globe
+from .ingest import IngestReport, ingest
+from .kept_model import create_archive, open_archive
 from .manifest import FORMAT_VERSION, ModelIdentity
 from .ranking import Mode, Ranking
 from .record import DEFAULT_COLLECTION, Record, Window
+from .sources import Source, find_sources
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -15,15 +18,21 @@ __all__ = [
     "Bbox",
     "CompactResult",
     "Filter",
+    "IngestReport",
     "Interval",
     "Mode",
     "ModelIdentity",
     "Ranking",
     "Record",
+    "Source",
     "Window",
     "bbox_of",
     "box_geometry",
+    "create_archive",
+    "find_sources",
+    "ingest",
     "on_globe",
+    "open_archive",
     "parse_bbox",
     "parse_interval",
 ]

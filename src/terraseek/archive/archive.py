@@ -193,8 +193,8 @@ class Archive:
             snapshot = self.snapshot()
             return tuple(sorted(snapshot.ids(self._positions(snapshot, where or Filter()))))
 
-    def get(self, ids: Sequence[str]) -> tuple[Record, ...]:
-        """The records with these ids, thumbnails included, in this order.
+    def get(self, ids: Sequence[str], *, thumbnails: bool = True) -> tuple[Record, ...]:
+        """The records with these ids, in this order.
 
         Raises:
             NotFoundError: there is no record of one of the ids.
@@ -202,7 +202,7 @@ class Archive:
         """
         snapshot = self.snapshot()
         with storage_errors(self.uri, "reading records"):
-            return tuple(snapshot.records(self._find(snapshot, ids), thumbnails=True))
+            return tuple(snapshot.records(self._find(snapshot, ids), thumbnails=thumbnails))
 
     def vectors(self, ids: Sequence[str]) -> FloatArray:
         """The unit vectors of the records with these ids, (N, D) float32, in this order.

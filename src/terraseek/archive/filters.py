@@ -33,6 +33,7 @@ class Filter:
 
     Attributes:
         ids: only these records.
+        not_ids: none of these records.
         sources: only records of these sources.
         collections: only records of these collections.
         bbox: (west, south, east, north), west > east across the antimeridian; the footprint meets the box.
@@ -59,6 +60,7 @@ class Filter:
     """
 
     ids: tuple[str, ...] | None = None
+    not_ids: tuple[str, ...] = ()
     sources: tuple[str, ...] | None = None
     collections: tuple[str, ...] | None = None
     bbox: Bbox | None = None
@@ -77,7 +79,7 @@ class Filter:
         for name in ("ids", "sources", "collections", "labels_exact"):
             if getattr(self, name) is not None:
                 put(self, name, _names(name, getattr(self, name)))
-        for name in ("labels_any", "labels_all", "labels_none"):
+        for name in ("not_ids", "labels_any", "labels_all", "labels_none"):
             put(self, name, _names(name, getattr(self, name)))
         if self.bbox is not None:
             put(self, "bbox", parse_bbox(self.bbox))

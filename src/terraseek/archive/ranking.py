@@ -41,9 +41,13 @@ class Ranking:
     _positions: NDArray[np.int64] = field(repr=False, compare=False)
     _resident: bool = field(repr=False, compare=False)
 
-    def records(self, thumbnails: bool = False) -> list[Record]:
-        """The records themselves; thumbnails only on demand, they are read from disk."""
-        return self._snapshot.records(self._positions, thumbnails=thumbnails, resident=self._resident)
+    def records(self, ids: Sequence[str] | None = None, *, thumbnails: bool = False) -> list[Record]:
+        """The records in their order, or those of `ids` that are in the ranking; thumbnails are read from disk."""
+        positions = self._positions
+        if ids is not None:
+            wanted = frozenset(ids)
+            positions = positions[[name in wanted for name in self.ids]]
+        return self._snapshot.records(positions, thumbnails=thumbnails, resident=self._resident)
 
 
 def rank(snapshot: Snapshot, query_D: FloatArray, k: int, where: Filter, mode: Mode) -> Ranking:

@@ -218,7 +218,8 @@ class Snapshot:
             masks.append(self._during(condition.datetime))
         if condition.expression is not None:
             masks.append(condition.expression.keeps(self.values, self.size))
-        return np.logical_and.reduce(masks) if masks else None
+        mask: BoolArray | None = np.logical_and.reduce(masks) if masks else None
+        return mask
 
     def _membership(self, condition: Filter) -> list[BoolArray]:
         masks = []
@@ -226,6 +227,11 @@ class Snapshot:
             mask = np.zeros(self.size, np.bool_)
             found = self.find(condition.ids)
             mask[found[found >= 0]] = True
+            masks.append(mask)
+        if condition.not_ids:
+            mask = np.ones(self.size, np.bool_)
+            found = self.find(condition.not_ids)
+            mask[found[found >= 0]] = False
             masks.append(mask)
         for name, wanted in (("source", condition.sources), ("collection", condition.collections)):
             if wanted is not None:
@@ -239,8 +245,7 @@ class Snapshot:
         west, south, east, north = (columns[side].to_numpy(zero_copy_only=False) for side in BBOX_COLUMNS)
         w, s, e, n = bbox
         with np.errstate(invalid="ignore"):  # NaN: no footprint
-            high_enough = (north >= s) & (south <= n)
-            possible = high_enough & _longitudes_meet(west, east, w, e)
+            possible = (north >= s) & (south <= n) & _longitudes_meet(west, east, w, e)
             plain_box = west <= east
         rectangle = area.geom_type == "Polygon" and area.equals(shapely.box(w, s, e, n))
         sure = np.zeros(self.size, np.bool_)
@@ -347,7 +352,8 @@ def _longitudes_meet(west: NDArray[Any], east: NDArray[Any], w: float, e: float)
     meet: BoolArray = (east >= w) & (west <= e)
     if w > e:
         meet = (east >= w) | (west <= e)
-        return crossing | meet
+        meet |= crossing
+        return meet
     either: BoolArray = np.where(crossing, (e >= west) | (w <= east), meet)
     return either
 

@@ -1,0 +1,20 @@
+"""Search: a query in, a page of hits out; the same for Python, the command line and HTTP."""
+
+from .contact_sheet import Overview, SheetRow, SheetTile, contact_sheet
+from .diversity import mmr
+from .page import Hit, Page
+from .query import MAX_K, Query
+from .retriever import Retriever
+
+__all__ = [
+    "MAX_K",
+    "Hit",
+    "Overview",
+    "Page",
+    "Query",
+    "Retriever",
+    "SheetRow",
+    "SheetTile",
+    "contact_sheet",
+    "mmr",
+]

@@ -1,0 +1,204 @@
+"""The one search behind Python, command line and HTTP: a Query in, a Page of Hits out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from ..archive import Archive, Ranking, Record
+from ..errors import CorruptError, QueryError, UsageError
+from ..images import read_image
+from ..typing import Encoder, FloatArray, ImageArray
+from .diversity import mmr
+from .page import Cursor, Hit, Page
+from .query import Example, Query
+
+__all__ = ["Retriever"]
+
+Scored: TypeAlias = list[tuple[float | None, str]]
+POOL = 5
+"""Diversity chooses among this many times k candidates."""
+ATTEMPTS = 3
+
+
+class Retriever:
+    """Searches an archive. Safe to share between threads, as the archive is.
+
+    Args:
+        archive: what is searched.
+        encoder: the model that made the archive; may be left out where no search brings an image or a text.
+
+    Raises:
+        ModelMismatchError: the encoder is another model than the archive's.
+
+    Example:
+        >>> import tempfile
+        >>> from terraseek.archive import ModelIdentity
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     archive = Archive.create(f"{folder}/a", ModelIdentity(fingerprint="demo", dim=2))
+        ...     records = [Record(id=name, source="scene.tif") for name in ("north", "northeast", "east")]
+        ...     _ = archive.add(records, np.array([[0.0, 1.0], [1.0, 1.0], [1.0, 0.1]]))
+        ...     Retriever(archive).search(Query(like="north", k=1)).ids
+        ('northeast',)
+    """
+
+    def __init__(self, archive: Archive, encoder: Encoder | None = None) -> None:
+        if encoder is not None:
+            archive.check_model(encoder)
+        self.archive = archive
+        self.encoder = encoder
+
+    def search(self, query: Query) -> Page:
+        """The best `query.k` records among those that pass its conditions.
+
+        Raises:
+            QueryError: a label that no record has, or an `after` of another search.
+            NotFoundError: `like` or `not_like` name a record that is not there.
+            UsageError: the query brings an image or a text and there is no encoder for it.
+            ImageError: an example image cannot be read.
+        """
+        vectors = self.vectors(query)
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._page(query, vectors)
+            except CorruptError:
+                # A compaction may have removed the version that was being read; a newer one is then there.
+                if attempt + 1 == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _page(self, query: Query, vectors_ND: FloatArray) -> Page:
+        digest = query.digest()
+        cursor = None if query.after is None else Cursor.decode(query.after, digest)
+        if not len(vectors_ND):
+            return self._listing(query, digest, cursor)
+        if query.diversity:
+            return self._diverse(query, vectors_ND)
+        found, rankings = self._following(query, vectors_ND, cursor)
+        records = _records_of(rankings, [name for _, name in found[: query.k]])
+        return self._made(query, cursor, digest, rankings[0].matched, found, records)
+
+    def _following(self, query: Query, vectors_ND: FloatArray, cursor: Cursor | None) -> tuple[Scored, list[Ranking]]:
+        """Up to k + 1 hits after the cursor: the one too many tells whether there is a further page."""
+        fetch = query.k + 1 + (cursor.seen if cursor else 0)
+        while True:
+            rankings = [self.archive.search(vector_D, fetch, query.filter, mode=query.mode) for vector_D in vectors_ND]
+            found = [pair for pair in _best_of(rankings) if cursor is None or cursor.precedes(*pair)]
+            # Records that came since the last page may push what follows it further back.
+            if len(found) > query.k or fetch >= rankings[0].matched:
+                return found[: query.k + 1], rankings
+            fetch = min(rankings[0].matched, 2 * fetch)
+
+    def _listing(self, query: Query, digest: str, cursor: Cursor | None) -> Page:
+        ids = self.archive.ids(query.filter)
+        found: Scored = [(None, name) for name in ids if cursor is None or name > cursor.id]
+        records = self.archive.get([name for _, name in found[: query.k]], thumbnails=False)
+        return self._made(query, cursor, digest, len(ids), found, records)
+
+    def _diverse(self, query: Query, vectors_ND: FloatArray) -> Page:
+        pool = self.archive.search(vectors_ND[0], query.k * POOL, query.filter, mode=query.mode)
+        order = mmr(self.archive.vectors(pool.ids), np.array(pool.scores), query.k, query.diversity)
+        found: Scored = [(pool.scores[at], pool.ids[at]) for at in order]
+        return self._made(query, None, "", pool.matched, found, _records_of([pool], [name for _, name in found]))
+
+    def _made(
+        self,
+        query: Query,
+        cursor: Cursor | None,
+        digest: str,
+        matched: int,
+        found: Scored,
+        records: Sequence[Record],
+    ) -> Page:
+        seen = cursor.seen if cursor else 0
+        shown = found[: query.k]
+        following = None
+        if len(found) > query.k:
+            score, last = shown[-1]
+            following = Cursor(digest=digest, seen=seen + len(shown), score=score, id=last).encode()
+        hits = tuple(
+            Hit(rank=rank, score=score, record=record)
+            for rank, ((score, _), record) in enumerate(zip(shown, records, strict=True), start=seen + 1)
+        )
+        version = self.archive.snapshot().version
+        return Page(matched=matched, hits=hits, next=following, model=self.archive.model, version=version)
+
+    # -- from examples to vectors ---------------------------------------------------------------------------------
+
+    def vectors(self, query: Query) -> FloatArray:
+        """The unit vectors that a query searches with: one, or with combine="max" one per example, (N, D).
+
+        A query without examples has none.
+        """
+        sides = {
+            "image": self._encode_images(query.image),
+            "text": self._encode_texts(query.text),
+            "vector": np.empty((0, self.archive.dim)) if query.vector is None else self._own(query.vector),
+            "like": self.archive.vectors(query.like),
+        }
+        if query.combine == "max":
+            return np.concatenate(list(sides.values())).astype(np.float32)
+        present = {name: rows_ND for name, rows_ND in sides.items() if len(rows_ND)}
+        if not present:
+            return np.empty((0, self.archive.dim), np.float32)
+        # The mean of each side is made a unit vector first: two examples must not count twice beside one text.
+        total_D = sum(query.weights.get(name, 1.0) * _unit(rows_ND.mean(axis=0)) for name, rows_ND in present.items())
+        total_D = np.asarray(total_D, np.float64)
+        if query.not_like:
+            total_D = _unit(total_D) - query.negative_weight * self.archive.vectors(query.not_like).mean(axis=0)
+        return _unit(total_D)[None].astype(np.float32)
+
+    def _own(self, vectors_ND: FloatArray) -> FloatArray:
+        if vectors_ND.shape[1] != self.archive.dim:
+            raise QueryError(f"vector has {vectors_ND.shape[1]} dimensions, the archive has {self.archive.dim}")
+        rows: FloatArray = vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+        return rows
+
+    def _encode_images(self, examples: Sequence[Example]) -> FloatArray:
+        if not examples:
+            return np.empty((0, self.archive.dim))
+        images: list[ImageArray] = [read_image(e) if isinstance(e, (str, Path)) else e for e in examples]
+        return self._encoder("an image").encode_images(images)
+
+    def _encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        return self._encoder("a text").encode_texts(texts) if texts else np.empty((0, self.archive.dim))
+
+    def _encoder(self, what: str) -> Encoder:
+        if self.encoder is None:
+            name = self.archive.model.describe()
+            raise UsageError(f"searching by {what} needs the model that made the archive: {name}; name its directory")
+        return self.encoder
+
+
+def _unit(vector_D: FloatArray) -> FloatArray:
+    norm = float(np.linalg.norm(vector_D))
+    if norm < 1e-9:
+        raise QueryError("the examples cancel each other out; change the weights or leave some out")
+    unit_D: FloatArray = vector_D / norm
+    return unit_D
+
+
+def _best_of(rankings: Sequence[Ranking]) -> Scored:
+    """Every record found with its best score, best first.
+
+    Of the k best by maximum each is among the k best of the example it resembles most, so nothing is missed.
+    """
+    if len(rankings) == 1:
+        return list(zip(rankings[0].scores, rankings[0].ids, strict=True))
+    best: dict[str, float] = {}
+    for ranking in rankings:
+        for name, score in zip(ranking.ids, ranking.scores, strict=True):
+            best[name] = max(score, best.get(name, -2.0))
+    ordered = sorted((-score, name) for name, score in best.items())[: max(len(r.ids) for r in rankings)]
+    return [(-score, name) for score, name in ordered]
+
+
+def _records_of(rankings: Sequence[Ranking], ids: Sequence[str]) -> list[Record]:
+    wanted = set(ids)
+    found: dict[str, Record] = {}
+    for ranking in rankings:
+        found |= {record.id: record for record in ranking.records(sorted(wanted - found.keys()))}
+    return [found[name] for name in ids]
