@@ -80,6 +80,7 @@ def count_pieces(source: Source, chip: ChipConfig) -> int:
     except ImageError:
         if source.kind == "scene":
             raise
+        read_image(source.path)
         return 1
     with closing(raster):
         if source.kind == "auto" and raster.georeference is None and not _bands(source, chip).bands:

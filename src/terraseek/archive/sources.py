@@ -180,7 +180,7 @@ def _group_by_band(
             if path.stem.endswith(f"_{band}"):
                 groups.setdefault(path.with_name(path.stem.removesuffix(f"_{band}")), {})[band] = path
     complete = {prefix: found for prefix, found in groups.items() if len(found) == len(set(bands))}
-    members = {path: path.with_name(path.stem.rpartition("_")[0]) for path in files}
+    members = {path: path.with_name(path.stem.rpartition("_")[0] or path.name) for path in files}
     grouped = {path for path, prefix in members.items() if prefix in complete}
     first_of = {members[path]: path for path in reversed(files) if path in grouped}
     scenes = {first: (prefix, {band: complete[prefix][band] for band in bands}) for prefix, first in first_of.items()}

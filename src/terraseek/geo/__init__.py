@@ -2,6 +2,7 @@
 
 from .chips import Chip, ChipConfig, iter_chips, plan_windows
 from .footprints import Georeference
+from .overview import read_overview
 from .raster import RASTER_SUFFIXES, Raster, RasterFile, RasterLimits, Window, default_bands, find_bands, open_raster
 from .scaling import Scaling, Stretch, fit_stretch, sample_pixels
 from .stac import BandFile, StacScene, is_address, read_stac
@@ -29,6 +30,7 @@ __all__ = [
     "open_raster",
     "open_stack",
     "plan_windows",
+    "read_overview",
     "read_stac",
     "sample_pixels",
 ]

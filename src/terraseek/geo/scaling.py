@@ -151,7 +151,10 @@ def _scattered(raster: Raster) -> list[Window]:
     in_strips = raster.block_shape[1] >= raster.width
     down, across = (_SAMPLE_WINDOWS_PER_SIDE**2, 1) if in_strips else (_SAMPLE_WINDOWS_PER_SIDE,) * 2
     side = _SAMPLE_SIDE // _SAMPLE_WINDOWS_PER_SIDE
-    width, height = (raster.width, 1) if in_strips else (min(side, raster.width), min(side, raster.height))
+    # Never larger than its cell, so that one torn tile does not reach into all windows of a small raster.
+    width, height = (min(side, -(-extent // across)) for extent in (raster.width, raster.height))
+    if in_strips:
+        width, height = raster.width, 1
     shift_RC2 = np.random.default_rng(0).random((down, across, 2))
     return [
         Window(
