@@ -7,7 +7,7 @@ import pytest
 
 from terraseek.errors import UsageError
 from terraseek.metrics import EmbeddingSet, similarity_blocks, unit_rows
-from terraseek.metrics.embeddings import block_rows
+from terraseek.metrics.embeddings import block_rows, comparable_rows
 
 
 def test_blocks_cover_the_matrix_product() -> None:
@@ -37,6 +37,19 @@ def test_unit_rows_of_extreme_lengths() -> None:
     np.testing.assert_allclose(unit_rows(rows), expected, rtol=1e-6)
     np.testing.assert_allclose(unit_rows(np.array([[3e-6, 4e-6]], dtype=np.float16)), [[0.6, 0.8]], rtol=0.02)
     np.testing.assert_allclose(unit_rows(np.array([[3e300, 4e300]])), [[0.6, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [7, 48, 130])
+def test_binary_codes_at_one_distance_tie(dim: int) -> None:
+    rng = np.random.default_rng(dim)
+    codes = rng.integers(0, 2, (300, dim)) * 2 - 1
+    rows, length = comparable_rows(codes)
+    assert length == pytest.approx(np.sqrt(dim))
+    for start, block in similarity_blocks(rows[:10], rows):
+        np.testing.assert_array_equal(block, codes[start : start + len(block)] @ codes.T)
+    uneven, length = comparable_rows(codes * np.arange(1, 301)[:, None])
+    assert length == 1.0
+    np.testing.assert_allclose(np.linalg.norm(uneven, axis=1), 1, rtol=1e-6)
 
 
 def test_block_rows_bound_memory() -> None:

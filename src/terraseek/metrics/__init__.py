@@ -1,6 +1,7 @@
 """Measures of retrieval: numpy only, tie-safe, blocked."""
 
 from .embeddings import EmbeddingSet, similarity_blocks, unit_rows
+from .evaluation import Evaluation, LabelResult, MeasureResult, PrecisionRecall, SimilarityHistogram, evaluate_retrieval
 from .functional import (
     DENOMINATORS,
     Denominator,
@@ -18,30 +19,66 @@ from .functional import (
     weighted_average_precision,
 )
 from .image_text import DirectionResult, ImageTextEvaluation, evaluate_image_text, normalize_text
+from .measures import (
+    BANDS,
+    DEFAULT_MEASURES,
+    GAINS,
+    HEADLINE_MEASURES,
+    MEASURES,
+    LabelAP,
+    Measure,
+    QueryMeasure,
+    frequency_bands,
+    parse_measure,
+)
 from .ranking import Ranking, rank
+from .significance import Comparison, Interval, SeedSummary, bootstrap_interval, compare_paired, holm, summarize_seeds
 
 __all__ = [
+    "BANDS",
+    "DEFAULT_MEASURES",
     "DENOMINATORS",
+    "GAINS",
+    "HEADLINE_MEASURES",
+    "MEASURES",
+    "Comparison",
     "Denominator",
     "DirectionResult",
     "EmbeddingSet",
+    "Evaluation",
     "ImageTextEvaluation",
+    "Interval",
+    "LabelAP",
+    "LabelResult",
+    "Measure",
+    "MeasureResult",
+    "PrecisionRecall",
+    "QueryMeasure",
     "Ranking",
+    "SeedSummary",
+    "SimilarityHistogram",
     "average_precision",
+    "bootstrap_interval",
+    "compare_paired",
     "discounted_gain",
     "evaluate_image_text",
+    "evaluate_retrieval",
+    "frequency_bands",
     "gain_from_count",
     "hit_probability",
+    "holm",
     "ideal_discounted_gain",
     "label_distance",
     "mean_value",
     "ndcg",
     "normalize_text",
+    "parse_measure",
     "precision",
     "rank",
     "recall",
     "shared_labels",
     "similarity_blocks",
+    "summarize_seeds",
     "unit_rows",
     "weighted_average_precision",
 ]

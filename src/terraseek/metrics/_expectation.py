@@ -33,6 +33,7 @@ __all__ = [
     "any_hit_at_random",
     "any_hit_probability",
     "discounts",
+    "expected_ranks",
     "harmonic",
     "hits_average",
     "precision_sum",
@@ -217,3 +218,20 @@ def random_hits_average(relevant: int, gain: float, size: int, k: int) -> float:
     if not relevant:
         return 0.0
     return _hits_average(0.0, 0, 0.0, relevant, gain / relevant, 0, size, k)
+
+
+def expected_ranks(ranking: Ranking, positions_R: IntArray, which: IntArray) -> FloatArray:
+    """Expected 1-based ranks of the relevant items number `which` (0-based, in the order of rank).
+
+    In a tie group of n items after s others, the j-th of its r relevant items stands at s + j (n+1)/(r+1) on average.
+    """
+    position = positions_R[which]
+    ranks = position + 1.0
+    if not len(ranking.starts_T):
+        return np.asarray(ranks)
+    group = np.maximum(np.searchsorted(ranking.starts_T, position, side="right") - 1, 0)
+    start, size = ranking.starts_T[group], ranking.sizes_T[group]
+    before = np.searchsorted(positions_R, start)
+    relevant = np.searchsorted(positions_R, start + size) - before
+    tied = start + (which - before + 1) * (size + 1) / (relevant + 1)
+    return np.asarray(np.where((position >= start) & (position < start + size), tied, ranks))

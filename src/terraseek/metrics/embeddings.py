@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UsageError
 from ..typing import FloatArray, LabelArray
 
-__all__ = ["EmbeddingSet", "block_rows", "similarity_blocks", "unit_rows"]
+__all__ = ["EmbeddingSet", "block_rows", "comparable_rows", "similarity_blocks", "unit_rows"]
 
 # Scores, keys and gains of one block stay around this many bytes per array.
 _BLOCK_BYTES = 32 * 2**20
@@ -79,6 +79,21 @@ def unit_rows(vectors_ND: ArrayLike) -> NDArray[np.float32]:
         length[odd] = np.sqrt((part**2).sum(axis=1))
     rows /= np.where(length > 0, length, 1.0)[:, None].astype(np.float32)
     return rows
+
+
+def comparable_rows(vectors_ND: ArrayLike) -> tuple[NDArray[np.float32], float]:
+    """Float32 rows of one length, whose products therefore rank by cosine, and that length.
+
+    Rows that are of equal length already keep their values, others are scaled to 1. So the products of binary codes
+    (-1 and 1) stay whole numbers, and codes at the same Hamming distance tie exactly instead of being told apart by
+    the rounding of 1 / sqrt(D).
+    """
+    vectors = np.asarray(vectors_ND)
+    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    low, high = length.min(initial=np.inf), length.max(initial=0.0)
+    if 1e-6 < low <= high < 1e6 and high - low <= 1e-5 * high:
+        return np.array(vectors, dtype=np.float32), float(length.mean())
+    return unit_rows(vectors), 1.0
 
 
 def block_rows(gallery: int) -> int:

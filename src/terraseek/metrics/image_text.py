@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UsageError
 from ..typing import BoolArray, FloatArray
 from ._expectation import any_hit_at_random
-from .embeddings import similarity_blocks, unit_rows
+from .embeddings import comparable_rows, similarity_blocks
 
 __all__ = ["DirectionResult", "ImageTextEvaluation", "evaluate_image_text", "normalize_text"]
 
@@ -133,7 +133,7 @@ def evaluate_image_text(
         >>> result.mean_recall, result.floors["t2i_R@1"]
         (100.0, 50.0)
     """
-    images, captions = unit_rows(image_vectors_ID), unit_rows(text_vectors_TD)
+    images, captions = comparable_rows(image_vectors_ID)[0], comparable_rows(text_vectors_TD)[0]
     owner = np.asarray(image_of_T)
     _check(images, captions, owner, texts, ks)
     # Without the texts every caption is its own: equal to none.
