@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import mlaid, table, ucmerced  # their import enters them in DATASETS
+from . import bigearthnet, dlrsd, mlaid, mlrsnet, table, ucmerced, whdld  # their import enters them in DATASETS
 from .cache import PixelCache
 from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin, load_dataset
 from .check import DatasetReport, check_dataset, describe
@@ -19,16 +19,20 @@ __all__ = [
     "Origin",
     "PixelCache",
     "Sample",
+    "bigearthnet",
     "check_dataset",
     "describe",
+    "dlrsd",
     "draw_splits",
     "hash_splits",
     "load_dataset",
     "mlaid",
+    "mlrsnet",
     "multi_hot",
     "read_splits",
     "synthesize",
     "table",
     "ucmerced",
+    "whdld",
     "write_splits",
 ]

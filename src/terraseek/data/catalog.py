@@ -55,10 +55,15 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """One entry of the registry; `load` takes root, splits, seed and the data set's own keyword options."""
+    """One entry of the registry.
+
+    `load` takes root, splits, seed and the data set's own keyword options; `inspect`, where a data set has one, takes
+    the loaded data set and the same options and returns what `check_dataset` should tell beyond counts.
+    """
 
     origin: Origin
     load: Callable[..., ImageDataset]
+    inspect: Callable[..., dict[str, Any]] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:

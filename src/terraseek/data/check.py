@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, Refused
 from ..images import refuse
-from .catalog import load_dataset
+from .catalog import DATASETS, load_dataset
 from .dataset import ImageDataset
 
 __all__ = ["DatasetReport", "check_dataset", "describe"]
@@ -31,6 +31,8 @@ class DatasetReport:
     split_hash: str
     notes: tuple[str, ...]
     problems: tuple[Refused, ...]
+    details: dict[str, Any] = field(default_factory=dict)
+    """What this data set's own inspection found, e.g. how far masks and label table agree."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, ``"schema": 1``."""
@@ -45,6 +47,7 @@ class DatasetReport:
             "label_cardinality": round(self.cardinality, 4),
             "label_counts": self.label_counts,
             "notes": list(self.notes),
+            "details": self.details,
             "problems": [{"source": problem.source, "reason": problem.reason} for problem in self.problems],
         }
 
@@ -71,10 +74,14 @@ def check_dataset(
     """
     dataset = load_dataset(name, root, **options)
     damaged = _decode_all(dataset, progress) if decode else []
-    return describe(dataset, damaged)
+    own = {key: value for key, value in options.items() if key not in ("splits", "seed")}
+    inspect = DATASETS[name].inspect
+    return describe(dataset, damaged, inspect(dataset, **own) if inspect else {})
 
 
-def describe(dataset: ImageDataset, further_problems: list[Refused] | None = None) -> DatasetReport:
+def describe(
+    dataset: ImageDataset, further_problems: Sequence[Refused] = (), details: dict[str, Any] | None = None
+) -> DatasetReport:
     """The report on a data set already loaded."""
     counts = {
         label: {
@@ -92,7 +99,8 @@ def describe(dataset: ImageDataset, further_problems: list[Refused] | None = Non
         captions=sum(len(sample.captions) for sample in dataset.samples),
         split_hash=dataset.split_hash,
         notes=dataset.notes,
-        problems=(*dataset.problems, *(further_problems or ())),
+        problems=(*dataset.problems, *further_problems),
+        details=details or {},
     )
 
 
