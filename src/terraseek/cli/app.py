@@ -1,0 +1,76 @@
+"""The application: its commands, its options for all of them, and what becomes of an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..errors import EXIT_INTERRUPTED, TerraseekError, exit_code
+from . import archive, data, demo, doctor, evaluate, model, search, train
+from .output import stderr, stdout
+
+__all__ = ["app", "main"]
+
+# typer brings its own copy of click: the base of its BadParameter is the public way to that copy's UsageError.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="terraseek",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: `terraseek demo`, then `terraseek search demo-output/archive --image chip.png -k 10`",
+)
+app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
+app.add_typer(archive.app, name="archive")
+for command in (demo.demo, doctor.doctor, train.train, evaluate.evaluate, search.search):
+    app.command(no_args_is_help=command not in (demo.demo, doctor.doctor))(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        stdout.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is being done, on stderr.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find things in archives of satellite and aerial imagery: by example, by text, by labels, by place."""
+    # Lance writes its own notices to stderr, of tables that it is about to make and the like.
+    os.environ.setdefault("LANCE_LOG", "error")
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; an error raised on purpose becomes one line on stderr."""
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except TerraseekError as error:
+        stderr.print("[bold red]error[/]: ", end="")
+        stderr.print(str(error), markup=False, soft_wrap=True)
+        return exit_code(error)
+    except _UsageError as error:
+        error.show()
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        stderr.print("interrupted; what was committed stays, run the same command again to go on")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong, and Python must not complain while closing stdout.
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0

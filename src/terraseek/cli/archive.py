@@ -1,0 +1,216 @@
+"""``terraseek archive``: make archives, put imagery in and take it out, see what is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..config import from_mapping, to_mapping
+from ..errors import UsageError
+from .filters import (
+    Bbox,
+    Collections,
+    Datetime,
+    LabelsAll,
+    LabelsAny,
+    LabelsExact,
+    LabelsNone,
+    Sources,
+    Where,
+    Within,
+    make_filter,
+)
+from .model import find_model
+from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, show_progress, show_table, stdout
+
+if TYPE_CHECKING:
+    from ..archive import IngestReport
+
+__all__ = ["Uri", "app"]
+
+app = typer.Typer(no_args_is_help=True, help="Archives: create, add, remove, status and upkeep.")
+
+Uri = Annotated[str, typer.Argument(metavar="URI", help="The archive: a folder, or s3://, gs://, az://.")]
+Model = Annotated[str | None, typer.Option(help="The model; by default the copy that the archive keeps.")]
+
+
+@app.command(no_args_is_help=True)
+def create(
+    uri: Uri,
+    model: Annotated[str, typer.Option(help="A model directory, or a name from `terraseek model list`.")],
+    as_json: Json = False,
+) -> None:
+    """Make an empty archive for one model. A local archive keeps a copy of the model.
+
+    Example: `terraseek archive create coast --model efficientnet-lite0`
+    """
+    from ..archive import create_archive
+
+    archive, _ = create_archive(uri, find_model(model))
+    if as_json:
+        emit_json(archive.status())
+    else:
+        stdout.print(f"{uri}: empty, for the model {archive.model.describe()}", markup=False)
+
+
+@app.command(no_args_is_help=True)
+def add(
+    uri: Uri,
+    sources: Annotated[list[Path], typer.Argument(help="Folders, image files, GeoTIFFs, STAC documents (.json).")],
+    model: Model = None,
+    collection: Annotated[str, typer.Option(help="The collection that the new records belong to.")] = "default",
+    chip: Annotated[int, typer.Option(min=16, help="Edge of a chip, in pixels of the scene.")] = 256,
+    stride: Annotated[int | None, typer.Option(min=1, help="From chip to chip; the chip's edge if left out.")] = None,
+    band: Annotated[
+        list[str] | None, typer.Option(help="Band name or number, once for each band, in the model's order.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the chipping, such as scaling.kind=range.")
+    ] = None,
+    kind: Annotated[Literal["auto", "image", "scene"], typer.Option(help="What files are taken for.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Records per commit.")] = 256,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Embed what is unchanged too.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Put imagery in: images whole, scenes cut into chips. Only what is new or changed is embedded.
+
+    Interrupted or killed, it loses nothing: the same command goes on where it stopped. What cannot be read is listed
+    with the reason, everything else goes in, and the exit code is 5.
+
+    Example: `terraseek archive add coast scene.tif photos/ --chip 96 --stride 62`
+    """
+    from ..archive import ingest, open_archive
+    from ..geo import ChipConfig
+
+    tree: dict[str, Any] = {"size": chip, "bands": tuple(band or ())}
+    if stride is not None:
+        tree["stride"] = stride
+    for name, value in parse_options(set_ or ()).items():
+        node = tree
+        *sections, key = name.split(".")
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[key] = value
+    archive, encoder = open_archive(uri, None if model is None else find_model(model))
+    with show_progress("adding") as progress:
+        report = ingest(
+            archive,
+            encoder,
+            sources,
+            chip=from_mapping(ChipConfig, tree),
+            collection=collection,
+            kind=kind,
+            batch_size=batch_size,
+            refresh=refresh,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    _show_ingest(report, dry_run=dry_run, as_json=as_json)
+
+
+def _show_ingest(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
+    counts = f"{report.added:,} added, {report.updated:,} updated, {report.removed:,} removed"
+    done = f"{counts}, {report.unchanged:,} sources unchanged" + (" (dry run, nothing written)" if dry_run else "")
+    if as_json:
+        emit_json({"schema": 1, "dry_run": dry_run, **to_mapping(report)})
+    else:
+        stdout.print(done)
+    raise_if_refused(report.refused, done)
+
+
+@app.command(no_args_is_help=True)
+def remove(
+    uri: Uri,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of records; or say by the options which.")] = None,
+    labels_any: LabelsAny = None,
+    labels_all: LabelsAll = None,
+    labels_none: LabelsNone = None,
+    labels_exact: LabelsExact = None,
+    bbox: Bbox = None,
+    within: Within = None,
+    datetime: Datetime = None,
+    where: Where = None,
+    collection: Collections = None,
+    source: Sources = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Take records out, by id or by filter. `archive compact` then removes their bytes.
+
+    Example: `terraseek archive remove coast --collection test-flight --dry-run`
+    """
+    from ..archive import Archive
+
+    condition = make_filter(
+        labels_any=labels_any,
+        labels_all=labels_all,
+        labels_none=labels_none,
+        labels_exact=labels_exact,
+        bbox=bbox,
+        within=within,
+        datetime=datetime,
+        where=where,
+        collections=collection,
+        sources=source,
+    )
+    if ids:
+        condition = replace(condition, ids=tuple(ids))
+    if condition.is_empty:
+        raise UsageError("say which records: ids, or options such as --collection (see --help)")
+    archive = Archive.open(uri)
+    removed = archive.count(condition) if dry_run else archive.remove(condition)
+    if as_json:
+        emit_json({"schema": 1, "dry_run": dry_run, "removed": removed})
+    else:
+        stdout.print(f"{removed:,} records " + ("would be removed (dry run)" if dry_run else "removed"))
+
+
+@app.command(no_args_is_help=True)
+def status(uri: Uri, as_json: Json = False) -> None:
+    """Say what an archive holds: records, collections, labels, extent, model, size.
+
+    Example: `terraseek archive status coast --json`
+    """
+    from ..archive import Archive
+
+    found = Archive.open(uri).status()
+    if as_json:
+        emit_json(found)
+        return
+    model = found["model"]
+    rows = [
+        ("records", f"{found['records']:,} from {found['sources']:,} sources"),
+        ("collections", _counts(found["collections"])),
+        ("labels", _counts(found["labels"])),
+        ("bbox", "none" if found["bbox"] is None else ", ".join(f"{value:.5f}" for value in found["bbox"])),
+        ("datetime", " to ".join(end or "?" for end in found["datetime"]) if any(found["datetime"]) else "none"),
+        ("model", f"{model['name']}, {model['dim']} dims, {model['fingerprint'][:12]}"),
+        ("index", found["index"] or "exact"),
+        ("size", "?" if found["bytes"] is None else f"{found['bytes'] / 1e6:.1f} MB"),
+    ]
+    show_table(uri, ("", ""), rows)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:12]) or "none"
+
+
+@app.command(no_args_is_help=True)
+def compact(uri: Uri, as_json: Json = False) -> None:
+    """Remove the bytes of everything that was deleted or replaced.
+
+    Example: `terraseek archive compact coast`
+    """
+    from ..archive import Archive
+
+    result = Archive.open(uri).compact()
+    if as_json:
+        emit_json({"schema": 1, **to_mapping(result)})
+    else:
+        before, after = result.bytes_before, result.bytes_after
+        sizes = "" if before is None or after is None else f": {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
+        stdout.print(f"{uri} compacted{sizes}")

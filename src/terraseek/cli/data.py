@@ -1,0 +1,92 @@
+"""``terraseek data``: list and check data sets, make synthetic ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import Json, emit_json, parse_options, raise_if_refused, show_progress, show_table, stdout
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Data sets: list, check, synthesize.")
+
+
+@app.command("list")
+def list_datasets(as_json: Json = False) -> None:
+    """List the data sets that have a loader, where they come from and on what terms.
+
+    Example: `terraseek data list`
+    """
+    from ..data import DATASETS
+
+    rows = [(name, DATASETS[name].origin) for name in DATASETS]
+    if as_json:
+        emit_json(
+            {
+                "schema": 1,
+                "datasets": [
+                    {"name": name, "title": origin.title, "home": origin.home, "terms": origin.terms}
+                    for name, origin in rows
+                ],
+            }
+        )
+    else:
+        show_table("", ("name", "title", "from"), [(name, origin.title, origin.home) for name, origin in rows])
+
+
+@app.command(no_args_is_help=True)
+def check(
+    name: Annotated[str, typer.Argument(help="A data set's name (see `terraseek data list`).")],
+    root: Annotated[Path, typer.Option(help="The folder that holds it, as distributed.")],
+    splits: Annotated[Path | None, typer.Option(help="Split folder or file, if not beside the images.")] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the split where none comes with the data.")] = 0,
+    option: Annotated[list[str] | None, typer.Option(help="key=value, an option of this data set alone.")] = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Also decode every image.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Count images, labels and captions, and name every problem with its file and line.
+
+    Exit code 5 when there are problems that leave something out.
+
+    Example: `terraseek data check ucmerced-ml --root /data/UCMerced --decode`
+    """
+    from ..data import check_dataset
+
+    with show_progress("decoding") as progress:
+        report = check_dataset(
+            name, root, splits=splits, seed=seed, decode=decode, progress=progress, **parse_options(option or ())
+        )
+    if as_json:
+        emit_json(report.to_json())
+    else:
+        splits_text = ", ".join(f"{split} {count:,}" for split, count in report.splits.items())
+        stdout.print(
+            f"{report.dataset}: {report.images:,} images ({splits_text}), {report.captions:,} captions, "
+            f"{report.cardinality:.2f} labels per image, split {report.split_hash[:12]}"
+        )
+        counts = report.label_counts
+        show_table("", ("label", *report.splits), [(label, *counts[label].values()) for label in counts])
+        for note in report.notes:
+            stdout.print(f"note: {note}", markup=False)
+    raise_if_refused(report.problems, f"{report.images:,} images are usable")
+
+
+@app.command(no_args_is_help=True)
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="The folder to write; it must not exist or be empty.")],
+    images: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same files.")] = 0,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Edge in pixels.")] = 256,
+) -> None:
+    """Make aerial-like scenes with labels and captions, laid out as the real data sets are.
+
+    Example: `terraseek data synthesize scenes --images 500 --seed 1`
+    """
+    from ..data import synthesize as make
+
+    with show_progress("drawing") as progress:
+        make(out, images=images, seed=seed, size=size, progress=progress)
+    stdout.print(f"{images:,} scenes in {out}; look at them with: terraseek data check ucmerced-ml --root {out}")

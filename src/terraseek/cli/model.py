@@ -1,0 +1,144 @@
+"""``terraseek model``: list, describe, build and convert models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import to_mapping
+from ..errors import CorruptError, require
+from .output import Json, emit_json, show_table, stdout
+from .settings import models_home
+
+__all__ = ["app", "find_model"]
+
+app = typer.Typer(no_args_is_help=True, help="Models: list, info, export, convert.")
+
+Model = Annotated[str, typer.Argument(help="A model directory, or a name from `terraseek model list`.")]
+
+
+def find_model(name: str | Path) -> Path:
+    """A model directory by path, or by the name under which `terraseek model list` shows it."""
+    path = Path(name).expanduser()
+    kept = models_home() / str(name)
+    return kept if not path.exists() and (kept / "config.json").is_file() else path
+
+
+@app.command("list")
+def list_kept(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where to look; this machine's model folder if left out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models in a folder.
+
+    Example: `terraseek model list runs`
+    """
+    from ..encoders import list_models
+
+    folder = folder or models_home()
+    found = list_models(folder)
+    if as_json:
+        rows = [
+            {"name": m.name, "path": str(m.path), "fingerprint": m.fingerprint, "bytes": m.bytes, "problem": m.problem}
+            for m in found
+        ]
+        emit_json({"schema": 1, "folder": str(folder), "models": rows})
+    elif not found:
+        stdout.print(f"no models in {folder}; make one with: terraseek model export efficientnet-lite0", markup=False)
+    else:
+        show_table(
+            "",
+            ("name", "architecture", "input", "dim", "MB", "state"),
+            [
+                (
+                    m.name,
+                    m.config.architecture if m.config else "?",
+                    m.config.input_size if m.config else "?",
+                    m.config.dim if m.config else "?",
+                    round(m.bytes / 1e6, 1),
+                    m.problem or "ok",
+                )
+                for m in found
+            ],
+        )
+
+
+@app.command(no_args_is_help=True)
+def info(model: Model, as_json: Json = False) -> None:
+    """Say what a model is: architecture, input, labels, training and fingerprint. Exit code 4 if it is damaged.
+
+    Example: `terraseek model info runs/ucmerced-macl/model`
+    """
+    from ..encoders import model_info
+
+    found = model_info(find_model(model))
+    config = to_mapping(found.config) if found.config else {}
+    if as_json:
+        emit_json(
+            {
+                "schema": 1,
+                "name": found.name,
+                "path": str(found.path),
+                "fingerprint": found.fingerprint,
+                "files": list(found.files),
+                "bytes": found.bytes,
+                "config": config,
+                "problem": found.problem,
+            }
+        )
+    else:
+        rows = [("fingerprint", found.fingerprint or "?"), ("files", ", ".join(found.files)), *config.items()]
+        show_table(found.name, ("", ""), rows)
+    if found.problem:
+        raise CorruptError(found.problem)
+
+
+@app.command(no_args_is_help=True)
+def export(
+    name: Annotated[str, typer.Argument(help="A backbone with packaged ImageNet weights: efficientnet-lite0.")],
+    out: Annotated[
+        Path | None, typer.Argument(help="The model directory; in this machine's folder if left out.")
+    ] = None,
+    input_size: Annotated[int, typer.Option(min=32, help="Edge of the network's input in pixels.")] = 160,
+    as_json: Json = False,
+) -> None:
+    """Make a model directory of a network with its ImageNet weights, ready to search with.
+
+    Example: `terraseek model export efficientnet-lite0`
+    """
+    require("torch", "train")
+    from ..models import imagenet_model
+
+    report = imagenet_model(name, out or models_home() / name, input_size=input_size)
+    if as_json:
+        emit_json({"schema": 1, **to_mapping(report)})
+    else:
+        stdout.print(
+            f"{report.directory}: {report.bytes / 1e6:.1f} MB, fingerprint {report.fingerprint[:12]}, "
+            f"ONNX differs from torch by at most {report.max_abs_difference:.1e}",
+            markup=False,
+        )
+
+
+@app.command(no_args_is_help=True)
+def convert(
+    source: Annotated[Path, typer.Argument(help="A .pt or .pth file of weights.")],
+    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Turn a pickled weight file into safetensors, without running anything that is in it.
+
+    Example: `terraseek model convert resnet18.pth resnet18.safetensors`
+    """
+    require("torch", "train")
+    from ..models import convert_weights
+
+    shapes = convert_weights(source, target)
+    if as_json:
+        emit_json({"schema": 1, "target": str(target), "tensors": shapes})
+    else:
+        stdout.print(f"{target}: {len(shapes)} tensors", markup=False)

@@ -1,0 +1,105 @@
+"""What every command shares in how it speaks: JSON, tables, progress, refused items."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..config import parse_override
+from ..errors import PartialError, Refused
+
+__all__ = [
+    "DryRun",
+    "Json",
+    "emit_json",
+    "parse_options",
+    "raise_if_refused",
+    "show_progress",
+    "show_table",
+    "stderr",
+    "stdout",
+]
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+SHOWN_REFUSED = 20
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON document on stdout; text from data stays text (no markup, no control characters raw)."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` texts as keyword arguments, values read as TOML where they are TOML."""
+    options = {}
+    for text in texts:
+        keys, value = parse_override(text)
+        options[".".join(keys)] = value
+    return options
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table on stdout; numbers are right-aligned, and nothing in a cell is read as markup."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    # A pipe has no width: wide enough that no cell is folded where a program reads it.
+    width = None if stdout.is_terminal else 400
+    Console(highlight=False, markup=False, width=width).print(table)
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+@contextmanager
+def show_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, with rate and time left, only where a person watches."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as progress:
+        task = progress.add_task(label, total=None, rate="")
+
+        def update(done: int, total: int) -> None:
+            elapsed = progress.tasks[task].elapsed or 0.0
+            rate = f"{done / elapsed:.0f}/s" if elapsed > 1 else ""
+            progress.update(task, completed=done, total=total or None, rate=rate)
+
+        yield update
+
+
+def raise_if_refused(refused: Sequence[Refused], done: str) -> None:
+    """Name the refused items on stderr and end the command with the code for a partial success.
+
+    Raises:
+        PartialError: there is at least one.
+    """
+    if not refused:
+        return
+    for item in refused[:SHOWN_REFUSED]:
+        stderr.print(f"refused {_cell(item)}", markup=False, soft_wrap=True)
+    if len(refused) > SHOWN_REFUSED:
+        stderr.print(f"... and {len(refused) - SHOWN_REFUSED} more (all of them with --json)")
+    raise PartialError(f"{done}; {len(refused)} refused", refused)
