@@ -4,11 +4,13 @@ from .backbone import BACKBONES, Backbone, build_backbone
 from .efficientnet import EfficientNetLite
 from .embedder import ImageEmbedder, NetworkConfig, ProjectionHead, build_embedder, embedder_config
 from .export import ExportReport, imagenet_model, load_model, save_model
+from .pooling import GPO, masked_mean, position_codes
 from .resnet import ResNet
 from .weights import adapt_bands, convert_weights
 
 __all__ = [
     "BACKBONES",
+    "GPO",
     "Backbone",
     "EfficientNetLite",
     "ExportReport",
@@ -23,5 +25,7 @@ __all__ = [
     "embedder_config",
     "imagenet_model",
     "load_model",
+    "masked_mean",
+    "position_codes",
     "save_model",
 ]
