@@ -4,6 +4,7 @@ from .backbone import BACKBONES, Backbone, build_backbone
 from .efficientnet import EfficientNetLite
 from .embedder import ImageEmbedder, NetworkConfig, ProjectionHead, build_embedder, embedder_config
 from .export import ExportReport, imagenet_model, load_model, save_model
+from .hierarchical import HierarchicalAggregator
 from .pooling import GPO, masked_mean, position_codes
 from .resnet import ResNet
 from .weights import adapt_bands, convert_weights
@@ -14,6 +15,7 @@ __all__ = [
     "Backbone",
     "EfficientNetLite",
     "ExportReport",
+    "HierarchicalAggregator",
     "ImageEmbedder",
     "NetworkConfig",
     "ProjectionHead",
