@@ -15,6 +15,7 @@ def weighted_supcon(
     valid_NM: Tensor,
     *,
     denominator_temperature_NM: Tensor | float | None = None,
+    denominator_log_weight_NM: Tensor | None = None,
     normaliser_N: Tensor | None = None,
 ) -> Tensor:
     r"""Supervised contrast with a weight and a temperature for every pair; one loss per anchor, (N,).
@@ -34,6 +35,7 @@ def weighted_supcon(
         temperature_NM: above 0; one number, or anything that broadcasts to (N, M).
         valid_NM: which references stand in the denominator; an anchor's own entry does not.
         denominator_temperature_NM: temperature inside the sum over a, where it differs from the numerator's.
+        denominator_log_weight_NM: log of the weight that each reference has inside the sum over a.
         normaliser_N: what to divide by instead of W_i.
 
     Source: Khosla et al., Supervised Contrastive Learning, 2020, https://arxiv.org/abs/2004.11362, eq. 2 (weights and
@@ -51,9 +53,13 @@ def weighted_supcon(
     lowest = torch.finfo(dtype).min
     logit_NM = (similarity_NM / temperature_NM).masked_fill(~valid_NM, lowest)
     if denominator_temperature_NM is None:
-        denominator_N = logit_NM.logsumexp(1)
+        repelled_NM = logit_NM
     else:
-        denominator_N = (similarity_NM / denominator_temperature_NM).masked_fill(~valid_NM, lowest).logsumexp(1)
+        repelled_NM = (similarity_NM / denominator_temperature_NM).masked_fill(~valid_NM, lowest)
+    if denominator_log_weight_NM is not None:
+        # Masked entries are the lowest number already: whatever is added must not push them over to -inf.
+        repelled_NM = repelled_NM + denominator_log_weight_NM.masked_fill(~valid_NM, 0)
+    denominator_N = repelled_NM.logsumexp(1)
     total_N = weight_NM.sum(1)
     if normaliser_N is None:
         normaliser_N = total_N

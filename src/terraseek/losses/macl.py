@@ -21,6 +21,7 @@ Reweighting = Literal["off", "label", "pair", "in-batch"]
 Aggregation = Literal["sum", "mean"]
 Scaling = Literal["both", "numerator", "denominator", "anchor"]
 AnchorRarity = Literal["mean", "max"]
+Overlap = Literal["jaccard", "recall"]
 Positives = Literal["any", "jaccard"]
 Normalisation = Literal["sum_w", "count", "none"]
 
@@ -40,6 +41,10 @@ class MACLConfig:
         eta: exponent of the Jaccard overlap in the weight; 0 ignores the overlap, 1 is fully graded.
         alpha: how much the temperature grows with overlap.
         beta: how much the temperature grows with the rarity of the anchor's labels.
+        overlap: what the temperature grows with: the "jaccard" index, or "recall", the share of the anchor's labels
+            that the other has too.
+        fading: exponent with which overlapping samples fade from the denominator: there they weigh
+            (1 + alpha J)^-fading. 0 keeps all at full weight.
         dts: where the scaled temperature stands: in "both" numerator and denominator, in the "numerator" or
             "denominator" alone, or as one temperature per "anchor", the mean over its positives.
         anchor_rarity: the anchor's rarity is the "mean" or the "max" over its labels.
@@ -60,6 +65,8 @@ class MACLConfig:
     eta: float = 0.5
     alpha: float = 1.0
     beta: float = 0.5
+    overlap: Overlap = "jaccard"
+    fading: float = 0.0
     dts: Scaling = "both"
     anchor_rarity: AnchorRarity = "mean"
     temperature_min: float = 0.01
@@ -73,6 +80,7 @@ class MACLConfig:
         choices = {
             "plr": Reweighting,
             "aggregation": Aggregation,
+            "overlap": Overlap,
             "dts": Scaling,
             "anchor_rarity": AnchorRarity,
             "positives": Positives,
@@ -82,7 +90,9 @@ class MACLConfig:
             if getattr(self, name) not in get_args(kind):
                 allowed = ", ".join(map(repr, get_args(kind)))
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed are {allowed}")
-        for name in ("gamma", "eta"):
+        if self.fading and not self.alpha > -1:
+            raise ConfigError(f"alpha is {self.alpha}, with fading it must be above -1")
+        for name in ("gamma", "eta", "fading"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, it must be at least 0")
         if not self.kappa >= 1:
@@ -113,7 +123,8 @@ class MACLLoss(ContrastiveLoss):
             \tau_{ip} = clip(\tau_0 (1 + \alpha J_{ip}) (1 + \beta r_i), \tau_{min}, \tau_{max})
 
         with J the Jaccard overlap, f_c the training frequency of label c, and r_i the mean over the anchor's labels of
-        log rho_c scaled to 0..1 (0 throughout when all labels are equally rare).
+        log rho_c scaled to 0..1 (0 throughout when all labels are equally rare). `fading` k > 0 multiplies the
+        denominator's terms by :math:`(1 + \alpha J_{ia})^{-k}`: what shares labels is less of a negative.
 
     Source:
         arXiv 2512.16294 states the two ideas, pairwise label reweighting (PLR) and dynamic temperature scaling (DTS),
@@ -183,6 +194,8 @@ class MACLLoss(ContrastiveLoss):
                 positive_NM = positive_NM & (pairs.jaccard_NM >= config.jaccard_threshold)
             weight_NM = self.pair_weights(pairs, positive_NM)
             numerator, denominator = self.temperatures(pairs, positive_NM)
+            faded = config.fading and config.alpha
+            presence_NM = (pairs.jaccard_NM * config.alpha).log1p_().mul_(-config.fading) if faded else None
             count_N = positive_NM.sum(1)
             normaliser_N = {"sum_w": None, "count": count_N, "none": torch.ones_like(count_N)}[config.normalisation]
         loss_N = weighted_supcon(
@@ -191,6 +204,7 @@ class MACLLoss(ContrastiveLoss):
             numerator,
             pairs.valid_NM,
             denominator_temperature_NM=denominator,
+            denominator_log_weight_NM=presence_NM,
             normaliser_N=normaliser_N,
         )
         return loss_N.sum() / (count_N > 0).sum().clamp_min(1)
@@ -241,7 +255,9 @@ class MACLLoss(ContrastiveLoss):
         rarity_NC = pairs.labels_NC * self.anchor_rarity_C.to(pairs.labels_NC.dtype)
         rarity_N = rarity_NC.amax(1) if config.anchor_rarity == "max" else rarity_NC.sum(1) / size_N.clamp_min(1)
         factor_N1 = config.temperature * (1 + config.beta * rarity_N[:, None])
-        scaled_NM = factor_N1 * config.alpha * pairs.jaccard_NM + factor_N1
+        recall = config.overlap == "recall"
+        overlap_NM = pairs.shared_NM / size_N.clamp_min(1)[:, None] if recall else pairs.jaccard_NM
+        scaled_NM = factor_N1 * config.alpha * overlap_NM + factor_N1
         return scaled_NM.clamp_(config.temperature_min, config.temperature_max)
 
 
