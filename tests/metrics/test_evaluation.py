@@ -214,7 +214,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(UsageError, match="5 dimensions and 3 labels, the gallery 5 and 2"):
         evaluate_retrieval(query, make(2, 5, 2, "g"))
     with pytest.raises(UsageError, match="nothing to evaluate"):
-        evaluate_retrieval(EmbeddingSet(np.zeros((0, 4)), np.zeros((0, 3)), ()), gallery)
+        evaluate_retrieval(EmbeddingSet(np.zeros((0, 5)), np.zeros((0, 3)), ()), gallery)
     with pytest.raises(UsageError, match="2 label names for 3"):
         evaluate_retrieval(query, gallery, label_names=["a", "b"])
     with pytest.raises(UsageError, match="train_frequency"):

@@ -20,7 +20,6 @@ quotient is the sum over x.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -59,13 +58,14 @@ def _harmonic_table(size: int) -> _Float:
 
 
 @lru_cache(maxsize=8)
-def _rank_table(size: int) -> tuple[_Float, _Float]:
+def _rank_table(size: int) -> tuple[_Float, _Float, _Float]:
+    """The ranks 1, 2, .., their inverses, and their discounts."""
     ranks = np.arange(1.0, size + 1.0)
     inverse = 1.0 / ranks
     discount = 1.0 / np.log2(ranks + 1.0)
     for table in (ranks, inverse, discount):
         table.flags.writeable = False
-    return inverse, discount
+    return ranks, inverse, discount
 
 
 def _table_size(n: int) -> int:
@@ -80,7 +80,7 @@ def harmonic(n: int) -> float:
 
 def discounts(k: int) -> FloatArray:
     """The discount 1 / log2(rank + 1) of the first k ranks, (k,)."""
-    return _rank_table(_table_size(k))[1][:k]
+    return _rank_table(_table_size(k))[2][:k]
 
 
 def precision_sum(ranking: Ranking, positions_R: IntArray, k: int, gains_R: FloatArray | None = None) -> float:
@@ -92,20 +92,16 @@ def precision_sum(ranking: Ranking, positions_R: IntArray, k: int, gains_R: Floa
         k: the last rank that counts.
         gains_R: gain of each relevant item in the same order; None for 1 each, which gives the sum of precisions.
     """
-    inside = int(np.searchsorted(positions_R, k))
-    position = positions_R[:inside]
-    inverse = _rank_table(_table_size(len(ranking)))[0]
-    if gains_R is None:
-        running: _Float = np.arange(1.0, inside + 1.0)
-    else:
-        running = np.cumsum(gains_R[:inside], dtype=np.float64)
-    terms = running * inverse[position]
+    inside = int(positions_R.searchsorted(k))
+    ranks, inverse, _ = _rank_table(_table_size(len(ranking)))
+    share = inverse.take(positions_R[:inside])
     total = 0.0
     if len(ranking.starts_T):
-        mixed, cleared = _mixed_groups(ranking, positions_R, k, gains_R)
-        terms[cleared[cleared < inside]] = 0.0
-        total = mixed
-    return total + float(terms.sum())
+        total, replaced = _mixed_groups(ranking, positions_R, k, gains_R)
+        share[replaced[: replaced.searchsorted(inside)]] = 0.0
+    running = ranks[:inside] if gains_R is None else np.cumsum(gains_R[:inside], dtype=np.float64)
+    # einsum, not a dot product: BLAS would start threads of its own under those that rank.
+    return total + float(np.einsum("r,r->", running, share))
 
 
 def _mixed_groups(
@@ -113,10 +109,10 @@ def _mixed_groups(
 ) -> tuple[float, IntArray]:
     """Expected terms of the tie groups whose order matters, and which relevant items they replace."""
     none = np.empty(0, dtype=np.int64)
-    reached = int(np.searchsorted(ranking.starts_T, k))
+    reached = int(ranking.starts_T.searchsorted(k))
     start, size = ranking.starts_T[:reached], ranking.sizes_T[:reached]
-    before = np.searchsorted(positions_R, start)
-    relevant = np.searchsorted(positions_R, start + size) - before
+    before = positions_R.searchsorted(start)
+    relevant = positions_R.searchsorted(start + size) - before
     # Without gains a group that is wholly relevant scores the same in every order.
     matters = (relevant > 0) if gains_R is not None else (relevant > 0) & (relevant < size)
     if not matters.any():
@@ -170,14 +166,23 @@ def _hits_average(
     return float(values @ _hypergeometric(hits, size, relevant, places))
 
 
-def _log_choose(n: int, r: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(r + 1) - math.lgamma(n - r + 1)
+@lru_cache(maxsize=8)
+def _log_factorial_table(size: int) -> _Float:
+    table = np.zeros(size + 1)
+    np.cumsum(np.log(np.arange(1.0, size + 1.0)), out=table[1:])
+    table.flags.writeable = False
+    return table
+
+
+def _log_choose(n: int, r_N: IntArray) -> _Float:
+    table = _log_factorial_table(_table_size(n))
+    return np.asarray(table[n] - table[r_N] - table[n - r_N])
 
 
 def _hypergeometric(hits: IntArray, size: int, relevant: int, places: int) -> _Float:
     """P(x of `relevant` items among the first `places` of `size`) for all possible x, which `hits` lists."""
-    logs = [_log_choose(relevant, x) + _log_choose(size - relevant, places - x) for x in hits.tolist()]
-    chance = np.exp(np.array(logs) - max(logs))
+    logs = _log_choose(relevant, hits) + _log_choose(size - relevant, places - hits)
+    chance = np.exp(logs - logs.max())
     return np.asarray(chance / chance.sum())
 
 
@@ -199,7 +204,8 @@ def any_hit_at_random(relevant: int, size: int, k: int) -> float:
     """Probability that a relevant item is among the first k of `size` items in random order."""
     if k > size - relevant:
         return 1.0
-    return 1.0 - math.exp(_log_choose(size - relevant, k) - _log_choose(size, k))
+    first = np.array(k)
+    return 1.0 - float(np.exp(_log_choose(size - relevant, first) - _log_choose(size, first)))
 
 
 def random_precision_sum(relevant: int, gain: float, size: int, k: int) -> float:

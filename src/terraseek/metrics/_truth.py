@@ -60,6 +60,20 @@ class Truth:
         return float(self.gain(kind) @ self.counts_U)
 
     @cached_property
+    def labels(self) -> list[int]:
+        """The query's labels, ascending."""
+        return np.flatnonzero(self.query_C).tolist()
+
+    @cached_property
+    def label_bits(self) -> NDArray[np.uint8]:
+        """Which of the query's labels each gallery item has: bit b of byte w stands for the query's label 8 w + b.
+
+        One look-up by rank then serves all labels of a query.
+        """
+        shared = np.packbits(self.sets.has_CU[self.labels], axis=0, bitorder="little")
+        return shared[:, self.sets.set_of_G]
+
+    @cached_property
     def is_relevant(self) -> BoolArray:
         """Which label sets share a label with the query."""
         return self.gain("count") > 0
@@ -110,25 +124,32 @@ QUANTITIES: dict[str, Callable[[Truth], _Float]] = {
 
 
 class RankedQuery:
-    """One query's ranking, item by item as label set numbers."""
+    """One query's ranking, seen through the labels of what it ranks."""
 
     def __init__(self, truth: Truth, ranking: Ranking) -> None:
         self.truth, self.ranking = truth, ranking
-        self.sets_R: IntArray = truth.sets.set_of_G[ranking.order_G]
+        self._bits = [bits.take(ranking.order_G) for bits in truth.label_bits]
 
     def top(self, kind: str, k: int) -> FloatArray:
         """Expected gain at each of the first k ranks."""
-        return self.ranking.expected(self.truth.gain(kind)[self.sets_R[: self.ranking.reach(k)]], k)
+        return self.ranking.expected(self._gains(kind, self.ranking.order_G[: self.ranking.reach(k)]), k)
 
     @cached_property
     def positions(self) -> IntArray:
         """Positions of the items that share a label with the query."""
-        return np.flatnonzero(self.truth.is_relevant[self.sets_R])
+        if not self._bits:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(np.bitwise_or.reduce(self._bits) != 0)
 
     def positions_of(self, label: int) -> IntArray:
-        """Positions of the items that have a label."""
-        return np.flatnonzero(self.truth.sets.has_CU[label][self.sets_R])
+        """Positions of the items that have a label of the query."""
+        word, bit = divmod(self.truth.labels.index(label), 8)
+        return np.flatnonzero(self._bits[word] & np.uint8(1 << bit) != 0)
 
-    def gains_at(self, kind: str, positions: IntArray) -> FloatArray:
-        """Gains of the items at some positions of the order."""
-        return self.truth.gain(kind)[self.sets_R[positions]]
+    def relevant_gains(self, kind: str, k: int) -> tuple[IntArray, FloatArray]:
+        """Positions and gains of the relevant items that can stand among the first k."""
+        positions = self.positions[: self.positions.searchsorted(self.ranking.reach(k))]
+        return positions, self._gains(kind, self.ranking.order_G[positions])
+
+    def _gains(self, kind: str, items: IntArray) -> FloatArray:
+        return self.truth.gain(kind)[self.truth.sets.set_of_G[items]]

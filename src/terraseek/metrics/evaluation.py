@@ -322,7 +322,7 @@ class _Run:
         floor = np.array([measure.floor(truth) for measure in self.measures])
         ceiling = np.array([measure.ceiling(truth) for measure in self.measures])
         label_floor = np.zeros(len(truth.query_C))
-        for label in np.flatnonzero(truth.query_C).tolist():
+        for label in truth.labels:
             count = truth.with_label(label)
             label_floor[label] = ratio(expectation.random_precision_sum(count, count, truth.size, truth.size), count)
         return truth, floor, ceiling, label_floor
@@ -361,7 +361,7 @@ class _Run:
         self.tied_Q[row] = len(ranked.ranking.starts_T) > 0
         self.values_QM[row] = [measure.value(ranked) for measure in self.measures]
         self.floor_QM[row], self.ceiling_QM[row], self.label_floor_QC[row] = floor, ceiling, label_floor
-        for label in np.flatnonzero(labels).tolist():
+        for label in truth.labels:
             positions = ranked.positions_of(label)
             found = expectation.precision_sum(ranked.ranking, positions, len(ranked.ranking))
             self.label_ap_QC[row, label] = ratio(found, len(positions))

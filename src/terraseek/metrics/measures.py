@@ -203,8 +203,9 @@ class WAP(QueryMeasure):
 
     def value(self, ranked: RankedQuery) -> float:
         """WAP of one ranking."""
-        gains = ranked.gains_at("count", ranked.positions)
-        return expectation.hits_average(ranked.ranking, ranked.positions, ranked.ranking.cut(self.k), gains)
+        cut = ranked.ranking.cut(self.k)
+        positions, gains = ranked.relevant_gains("count", cut)
+        return expectation.hits_average(ranked.ranking, positions, cut, gains)
 
     def floor(self, truth: Truth) -> float:
         """WAP of a random ranking."""

@@ -8,7 +8,9 @@ ranking.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +20,7 @@ from ..typing import FloatArray, IntArray
 
 __all__ = ["Ranking", "rank"]
 
-_INDEX_BITS = np.int64(32)
+_LITTLE_ENDIAN = sys.byteorder == "little"
 _INDEX_MASK = np.int64(0xFFFFFFFF)
 _LAST = np.int64(np.iinfo(np.int64).max)
 
@@ -48,7 +50,7 @@ class Ranking:
 
     def straddling(self, k: int) -> tuple[int, int] | None:
         """(start, size) of the tie group that has items on both sides of the cut after rank `k`, if there is one."""
-        at = int(np.searchsorted(self.starts_T, k, side="left")) - 1
+        at = int(self.starts_T.searchsorted(k)) - 1
         if at < 0 or self.starts_T[at] + self.sizes_T[at] <= k:
             return None
         return int(self.starts_T[at]), int(self.sizes_T[at])
@@ -65,7 +67,7 @@ class Ranking:
             values: the values of the items in `order_G`, at least the first `reach(k)`.
             k: number of ranks, at most `len(self)`.
         """
-        tied = int(np.searchsorted(self.starts_T, k, side="left"))
+        tied = int(self.starts_T.searchsorted(k))
         if not tied:
             return np.asarray(values, dtype=np.float64)[:k]
         expected = np.array(np.asarray(values)[: self.reach(k)], dtype=np.float64)
@@ -91,14 +93,13 @@ def rank(scores_G: ArrayLike, exclude: int | None = None) -> Ranking:
     if scores.ndim != 1:
         raise UsageError(f"scores of one query are a row, not an array of shape {scores.shape}")
     if scores.dtype in (np.float32, np.float16):
-        order, equal = _packed_sort(scores.astype(np.float32), exclude)
+        order, equal = _packed_sort(scores.astype(np.float32, copy=False), exclude)
     else:
-        order, equal = _plain_sort(scores.astype(np.float64), exclude)
-    if not equal.any():
-        none = np.empty(0, dtype=np.int64)
-        return Ranking(order, none, none)
-    # A group is a run of "equal to its successor": it starts where a run starts and has one item more than the run.
+        order, equal = _plain_sort(scores.astype(np.float64, copy=False), exclude)
     tied = np.flatnonzero(equal)
+    if not len(tied):
+        return Ranking(order, tied, tied)
+    # A group is a run of "equal to its successor": it starts where a run starts and has one item more than the run.
     first = np.flatnonzero(np.diff(tied, prepend=-2) > 1)
     starts = tied[first]
     sizes = np.diff(first, append=len(tied)) + 1
@@ -111,19 +112,29 @@ def _packed_sort(scores_G: NDArray[np.float32], exclude: int | None) -> tuple[In
         raise UsageError("a score is not a number (NaN)")
     bits = (scores_G + np.float32(0)).view(np.int32)  # + 0 turns -0.0 into 0.0: they are the same score
     # For negative floats the bit patterns run backwards; flipping all but the sign orders them as integers.
-    # The final complement makes the order descending.
-    keys = (~(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))).astype(np.int64)
-    keys <<= _INDEX_BITS
-    keys |= np.arange(len(keys), dtype=np.int64)
+    # The complement makes the order descending.
+    flip = bits >> 31
+    flip &= 0x7FFFFFFF
+    bits ^= flip
+    np.invert(bits, out=bits)
+    keys = np.empty(len(bits), dtype=np.int64)
+    halves = keys.view(np.int32)
+    high, low = (halves[1::2], halves[0::2]) if _LITTLE_ENDIAN else (halves[0::2], halves[1::2])
+    high[:] = bits
+    low[:] = _item_numbers(len(bits))
     if exclude is not None:
         keys[exclude] = _LAST
     keys.sort()
     if exclude is not None:
-        keys = keys[:-1]
-    high = keys.view(np.int32)[1::2] if np.little_endian else (keys >> _INDEX_BITS).astype(np.int32)
+        keys, high = keys[:-1], high[:-1]
     equal = high[1:] == high[:-1]
     keys &= _INDEX_MASK
     return keys, equal
+
+
+@lru_cache(maxsize=2)
+def _item_numbers(size: int) -> NDArray[np.int32]:
+    return np.arange(size, dtype=np.int32)
 
 
 def _plain_sort(scores_G: NDArray[np.float64], exclude: int | None) -> tuple[IntArray, NDArray[np.bool_]]:
