@@ -49,21 +49,10 @@ def on_globe(geometry: BaseGeometry) -> BaseGeometry:
     if west >= -180 and east <= 180:
         return geometry
     shifted = (affinity.translate(geometry, xoff=turn) for turn in (0.0, -360.0, 360.0))
-    pieces = [piece for turned in shifted for piece in _parts(turned.intersection(WORLD))]
-    if shapely.get_dimensions(geometry) == 2:  # a neighbour turned by 360 may touch the world's edge in a mere line
-        pieces = [piece for piece in pieces if piece.area > 0]
-    return pieces[0] if len(pieces) == 1 else _collect(pieces)
-
-
-def _parts(geometry: BaseGeometry) -> list[BaseGeometry]:
-    return [part for part in shapely.get_parts(geometry) if not part.is_empty]
-
-
-def _collect(pieces: list[BaseGeometry]) -> BaseGeometry:
-    kinds = {piece.geom_type for piece in pieces}
-    if kinds == {"Polygon"}:
-        return shapely.multipolygons(pieces)
-    return shapely.geometrycollections(pieces)
+    pieces = [piece for turned in shifted for piece in shapely.get_parts(turned.intersection(WORLD))]
+    # A neighbour turned by 360 may touch the world's edge in a mere line or point.
+    least = shapely.get_dimensions(geometry)
+    return shapely.union_all([piece for piece in pieces if shapely.get_dimensions(piece) == least])
 
 
 def bbox_of(geometry: BaseGeometry) -> Bbox:

@@ -260,7 +260,7 @@ class Snapshot:
 
     def _during(self, interval: Interval) -> BoolArray:
         moments = self.values("datetime")
-        mask = ~np.isnat(moments)
+        mask: BoolArray = ~np.isnat(moments)
         start, stop = interval
         if start is not None:
             mask &= moments >= np.datetime64(start.replace(tzinfo=None), "us")

@@ -131,7 +131,7 @@ class _Parser:
             value = match[kind]
             if kind == "name" and value.lower() in WORDS:
                 kind, value = "word", value.lower()
-            self.tokens.append((kind, value, at + 1))
+            self.tokens.append((kind, value, match.end() - len(match[0].lstrip()) + 1))
             at = match.end()
 
     def peek(self, *values: str) -> bool:
