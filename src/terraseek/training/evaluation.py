@@ -1,0 +1,107 @@
+"""A model judged as it will be used: images read from their files, embedded by the ONNX encoder, retrieved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data import ImageDataset
+from ..encoders import OnnxEncoder, load_encoder
+from ..errors import DatasetError, ImageError, Refused, UsageError
+from ..images import refuse
+from ..metrics import DEFAULT_MEASURES, EmbeddingSet, Evaluation, Measure, evaluate_retrieval
+
+__all__ = ["embed_dataset", "evaluate_model"]
+
+
+def embed_dataset(
+    encoder: OnnxEncoder, dataset: ImageDataset, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[EmbeddingSet, tuple[Refused, ...]]:
+    """Embed a data set's images as they are, without augmentation; returns them and what could not be read.
+
+    Raises:
+        DatasetError: no image could be read.
+    """
+    kept: list[int] = []
+    refused: list[Refused] = []
+    parts = []
+    for start in range(0, len(dataset), encoder.batch_size):
+        images = []
+        for index in range(start, min(start + encoder.batch_size, len(dataset))):
+            try:
+                images.append(dataset.read(index))
+                kept.append(index)
+            except ImageError as error:
+                refused.append(refuse(dataset.samples[index].path, error))
+        if images:
+            parts.append(encoder.encode_images(images))
+        if progress:
+            progress(min(start + encoder.batch_size, len(dataset)), len(dataset))
+    if not parts:
+        why = f"; {refused[0]}" if refused else ""
+        raise DatasetError(f"{dataset.name}: none of its {len(dataset)} images can be read{why}")
+    names = tuple(dataset.samples[i].id for i in kept)
+    return EmbeddingSet(np.concatenate(parts), dataset.labels_NC[kept], names), tuple(refused)
+
+
+def evaluate_model(
+    model: str | Path | OnnxEncoder,
+    dataset: ImageDataset,
+    *,
+    query_split: str = "test",
+    gallery_split: str = "train",
+    measures: Sequence[Measure | str] = DEFAULT_MEASURES,
+    train_split: str = "train",
+    threads: int | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Retrieve with every image of one split among the images of another.
+
+    Args:
+        model: a model directory, or an encoder that is open already.
+        dataset: with labels and splits.
+        query_split: the queries.
+        gallery_split: what is searched; with the queries' own split every query leaves itself out.
+        measures: what is measured.
+        train_split: where label frequencies (rarity, head and tail) are taken from; the gallery, where there is no
+            such split.
+        threads: CPU threads of the network; None for all cores.
+        bootstrap: resamples for the intervals, 0 for none.
+        seed: of the resamples.
+        progress: called with (images done, all images).
+
+    Raises:
+        UsageError: the data set has no labels.
+        ConfigError: no such split, or a name that is no measure.
+        NotFoundError: no model there.
+        DatasetError: no image of a split could be read.
+
+    Images that cannot be read are left out; `embed_dataset` lists them.
+    """
+    if not dataset.label_names:
+        raise UsageError(f"{dataset.name} has no labels: retrieval cannot be judged by them")
+    frequency_C = dataset.subset(train_split).labels_NC.mean(0) if train_split in dataset.splits else None
+    encoder = model if isinstance(model, OnnxEncoder) else load_encoder(model, threads=threads)
+    queries, gallery = dataset.subset(query_split), dataset.subset(gallery_split)
+    total = len(queries) + (0 if query_split == gallery_split else len(gallery))
+
+    def after(first: int) -> Callable[[int, int], None] | None:
+        return (lambda done, _: progress(first + done, total)) if progress else None
+
+    query_set, _ = embed_dataset(encoder, queries, progress=after(0))
+    gallery_set = query_set
+    if gallery_split != query_split:
+        gallery_set, _ = embed_dataset(encoder, gallery, progress=after(len(queries)))
+    return evaluate_retrieval(
+        query_set,
+        gallery_set,
+        measures,
+        label_names=dataset.label_names,
+        train_frequency=frequency_C,
+        bootstrap=bootstrap,
+        seed=seed,
+    )

@@ -1,0 +1,271 @@
+"""Recipes: everything that decides what a training does, as one tree of frozen dataclasses read from TOML.
+
+    name, seed
+    [data]           which images and labels
+    [model]          backbone, embedding, input size
+    [loss]           which loss, its options, its queue
+    [optimizer]      learning rates and their schedule
+    [sampler]        how batches are drawn
+    [augmentation]   what is done to their images
+    [trainer]        how long, on what, and which checkpoint is the best
+
+A recipe that names no `data.root` fits any machine; give it with ``--set data.root=DIR``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import load_config
+from ..errors import ConfigError
+
+__all__ = [
+    "ArchitectureConfig",
+    "AugmentationConfig",
+    "DataConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "Recipe",
+    "SamplerConfig",
+    "TrainerConfig",
+    "load_recipe",
+]
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images and labels.
+
+    Attributes:
+        name: a data set that terraseek knows (`terraseek.data.DATASETS`).
+        root: its folder as distributed.
+        splits: file or folder of split lists, where the data set brings none.
+        split_seed: seed of the split that is drawn where none is given.
+        options: further options of the loader.
+        train: name of the split that is trained on; label statistics come from it alone.
+        val: name of the split whose images are the queries of the validation.
+        pixels: side of the square that images are kept at for training crops.
+        cache: folder of the decoded pixels; by default what the caller of `train` says.
+    """
+
+    name: str
+    root: Path | None = None
+    splits: Path | None = None
+    split_seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    train: str = "train"
+    val: str = "val"
+    pixels: int = 160
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.pixels >= 8, f"pixels is {self.pixels}, it must be at least 8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureConfig:
+    """The network.
+
+    Attributes:
+        backbone: a name of `terraseek.models.BACKBONES`.
+        pretrained: start from the backbone's ImageNet weights where a package brings them, else from random ones.
+        weights: file of weights to start from instead.
+        input_size: side of the square that the network sees.
+        dim: embedding dimensions D.
+        hidden: width of the hidden layer between features and embedding; 0 for a linear head.
+        dropout: share of hidden units dropped in training.
+        freeze: parts of the backbone, by module name, that keep their weights and normalisation statistics, such as
+            ["conv_stem", "bn1", "blocks.0"]. Freezing the first, high-resolution parts halves the time of a step.
+    """
+
+    backbone: str = "efficientnet-lite0"
+    pretrained: bool = True
+    weights: Path | None = None
+    input_size: int = 128
+    dim: int = 128
+    hidden: int = 512
+    dropout: float = 0.0
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self.input_size >= 8, f"input_size is {self.input_size}, it must be at least 8")
+        _check(self.dim >= 2, f"dim is {self.dim}, it must be at least 2")
+        _check(self.hidden >= 0, f"hidden is {self.hidden}, it must be at least 0")
+        _check(0 <= self.dropout < 1, f"dropout is {self.dropout}, it must lie in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The loss.
+
+    Attributes:
+        name: a name of `terraseek.losses.LOSSES`.
+        options: what its constructor takes.
+        queue: number of past embeddings that serve as further references; 0 for none.
+    """
+
+    name: str = "macl"
+    options: dict[str, Any] = field(default_factory=dict)
+    queue: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.queue >= 0, f"queue is {self.queue}, it must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up and a cosine decay, counted in optimizer steps.
+
+    Attributes:
+        lr: peak learning rate of the head, and of everything when the backbone starts from random weights.
+        backbone_lr: peak learning rate of a pretrained backbone.
+        weight_decay: of weight matrices and kernels; biases and normalisation scales are never decayed.
+        warmup: share of all steps over which the rates rise from 0.
+        floor: share of the peak that is left at the end.
+        clip_norm: gradients are scaled down to this norm; 0 leaves them.
+    """
+
+    lr: float = 1e-3
+    backbone_lr: float = 5e-4
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    floor: float = 0.0
+    clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.lr > 0, f"lr is {self.lr}, it must be above 0")
+        _check(self.backbone_lr >= 0, f"backbone_lr is {self.backbone_lr}, it must be at least 0")
+        _check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, it must be at least 0")
+        _check(0 <= self.warmup < 1, f"warmup is {self.warmup}, it must lie in [0, 1)")
+        _check(0 <= self.floor <= 1, f"floor is {self.floor}, it must lie in [0, 1]")
+        _check(self.clip_norm >= 0, f"clip_norm is {self.clip_norm}, it must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """How batches are drawn; see `terraseek.training.samplers`.
+
+    Attributes:
+        kind: "shuffle" shows every image once per epoch; "repeat-factor" shows images with rare labels more often;
+            "label-aware" fills a part of each batch with images of drawn labels.
+        batch_size: images per batch, over all devices.
+        threshold: repeat-factor's t: labels below this frequency are repeated.
+        labels: label-aware's s: labels drawn for each batch.
+        per_label: label-aware's m: images of each drawn label that a batch has at least.
+    """
+
+    kind: Literal["shuffle", "repeat-factor", "label-aware"] = "shuffle"
+    batch_size: int = 128
+    threshold: float = 0.1
+    labels: int = 4
+    per_label: int = 4
+
+    def __post_init__(self) -> None:
+        _check(self.batch_size >= 2, f"batch_size is {self.batch_size}, a contrastive batch has at least 2 images")
+        _check(0 < self.threshold <= 1, f"threshold is {self.threshold}, it must lie in (0, 1]")
+        _check(self.labels >= 1, f"labels is {self.labels}, it must be at least 1")
+        _check(self.per_label >= 1, f"per_label is {self.per_label}, it must be at least 1")
+        if self.kind == "label-aware":
+            needed = self.labels * self.per_label
+            message = f"labels * per_label is {needed}, more than the batch_size of {self.batch_size}"
+            _check(needed <= self.batch_size, message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """What is done to training images; see `terraseek.training.augmentation`.
+
+    Attributes:
+        symmetries: one of the 8 turns and mirror images of a nadir view.
+        min_area: random crops cover at least this share of the image; 1 for no crops.
+        max_aspect: crops are up to this much wider than high, or higher than wide.
+        brightness: largest relative change; likewise contrast and saturation.
+        contrast: largest relative change of the distance to the mean.
+        saturation: largest relative change of the distance to grey.
+        views: 1, or 2 independently augmented views of each image in the batch.
+    """
+
+    symmetries: bool = True
+    min_area: float = 0.6
+    max_aspect: float = 1.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    views: Literal[1, 2] = 1
+
+    def __post_init__(self) -> None:
+        _check(0 < self.min_area <= 1, f"min_area is {self.min_area}, it must lie in (0, 1]")
+        _check(self.max_aspect >= 1, f"max_aspect is {self.max_aspect}, it must be at least 1")
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, f"{name} is {value}, it must lie in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, on what, and which checkpoint is the best.
+
+    Attributes:
+        epochs: passes over the training split.
+        precision: "auto" takes bf16-mixed where the processor computes in bfloat16, else 32-true: bfloat16 that a CPU
+            only emulates is slower than float32.
+        accelerator: "auto" takes a GPU where there is one.
+        devices: processes, one per GPU (or per CPU share); above 1 they train as one (DDP).
+        threads: CPU threads per process; 0 leaves torch's choice.
+        workers: processes that load batches; 0 is fastest from the pixel cache on few cores.
+        validate_every: epochs between validations; the last epoch is always validated.
+        select: the checkpoint with the highest mean of these measures becomes the model.
+    """
+
+    epochs: int = 40
+    precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    threads: int = 0
+    workers: int = 0
+    validate_every: int = 5
+    select: tuple[str, ...] = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP")
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("devices", 1), ("threads", 0), ("workers", 0), ("validate_every", 1)):
+            value = getattr(self, name)
+            _check(value >= least, f"{name} is {value}, it must be at least {least}")
+        _check(len(self.select) > 0, "select is empty, name at least one measure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training, in full: the same recipe, seed, data and versions give the same model."""
+
+    data: DataConfig
+    name: str = "run"
+    seed: int = 0
+    model: ArchitectureConfig = field(default_factory=ArchitectureConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        _check(self.seed >= 0, f"seed is {self.seed}, it must be at least 0")
+        size, devices = self.sampler.batch_size, self.trainer.devices
+        _check(size % devices == 0, f"sampler.batch_size {size} does not divide by trainer.devices {devices}")
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply overrides of the form ``section.key=value``.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ConfigError: an unknown key, a wrong type or a bad value.
+    """
+    return load_config(Recipe, path, overrides)

@@ -1,0 +1,426 @@
+"""One training from a recipe to a model directory, resumable, with everything on record.
+
+recipe.toml      the recipe, resolved: every default written out
+run.json         versions, seed, data (splits, hash, what was refused), machine, times
+metrics.csv      one row per epoch          tensorboard/    the same as curves
+checkpoints/     last.ckpt, best.ckpt: full training states
+model/           the best checkpoint as a model directory
+validation.json  the model, as exported, judged on the validation split
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities import rank_zero_only
+
+from ..config import to_mapping, to_toml
+from ..data import ImageDataset, load_dataset
+from ..encoders import ModelConfig
+from ..errors import ConfigError, DatasetError, NotFoundError, UsageError
+from ..losses import EmbeddingQueue, LabelStatistics, build_loss
+from ..metrics import MeasureResult, parse_measure
+from ..models import ExportReport, NetworkConfig, build_embedder, embedder_config, save_model
+from .datamodule import ImageData, PixelSplit, band_statistics
+from .evaluation import evaluate_model
+from .recipe import Recipe, TrainerConfig, load_recipe
+from .record import EpochTable, StepCounter, read_epochs, versions, write_json
+from .task import SELECTION, ImageTask
+
+__all__ = ["Run", "resolve_precision", "train"]
+
+_log = logging.getLogger(__name__)
+_RECIPE, _RECORD, _METRICS, _VALIDATION = "recipe.toml", "run.json", "metrics.csv", "validation.json"
+_LAST, _BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
+# What may differ between a run and its resumption: where things lie and how they are computed, not what is computed.
+_MACHINE = {"data": ("root", "splits", "cache"), "trainer": ("threads", "workers", "accelerator")}
+
+Progress = Callable[[int, int], None]
+Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        directory: the run folder.
+        model: the model directory in it.
+        best_epoch: epoch, from 0, whose weights the model has.
+        validation: measure -> value of the exported model on the validation split.
+        epochs: the rows of `metrics.csv`.
+        seconds: of training, over all resumptions.
+        export: what was written as model, and how far ONNX is from torch.
+    """
+
+    directory: Path
+    model: Path
+    best_epoch: int
+    validation: Mapping[str, float]
+    epochs: tuple[Mapping[str, float], ...]
+    seconds: float
+    export: ExportReport
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None,
+) -> Run:
+    """Train what the recipe says, and export the best checkpoint as a model.
+
+    An interrupted run (Ctrl-C, a crash, a power cut) goes on with `resume` from its last finished epoch, and ends with
+    the same weights as if it had not been interrupted.
+
+    Args:
+        recipe: what to do.
+        out: run folder; made, and refused if there is a run in it unless `resume`.
+        resume: go on with the run in `out`; one that has finished already is exported again.
+        cache: folder for decoded pixels where the recipe names none; by default one in the run folder.
+        progress: called with (optimizer steps done, all steps).
+        on_epoch: called with each row of `metrics.csv`.
+
+    Raises:
+        ConfigError: the recipe lacks `data.root`, or names something unknown.
+        UsageError: a run is in `out` already, or one by another recipe is to be resumed.
+        NotFoundError: nothing to resume, or the data are not where the recipe says.
+        DatasetError: the data contradict themselves, or have too few images.
+        IntegrityError: the training diverged.
+        KeyboardInterrupt: after Ctrl-C, with the last finished epoch kept.
+        SystemExit: in the helper processes of a training on several devices, when it is over.
+    """
+    job = _begin(recipe, Path(out), resume, cache, progress, on_epoch)
+    seconds = _fit(job, resume)
+    if not job.trainer.is_global_zero:
+        raise SystemExit(0)  # a helper process of a distributed training: the rest is the first one's
+    return _finish(job, seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """All that a recipe is turned into before the first step."""
+
+    recipe: Recipe
+    out: Path
+    dataset: ImageDataset
+    data: ImageData
+    config: ModelConfig
+    task: ImageTask
+    trainer: pl.Trainer
+    record: dict[str, Any]
+
+
+def _begin(
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    cache: str | Path | None,
+    progress: Progress | None,
+    on_epoch: Callable[[Mapping[str, float]], None] | None,
+) -> _Job:
+    dataset = _load(recipe)
+    _prepare(out, recipe, resume)
+    if recipe.trainer.threads:
+        torch.set_num_threads(recipe.trainer.threads)
+    torch.manual_seed(recipe.seed)
+    data = _data(recipe, dataset, Path(recipe.data.cache or cache or out / "pixels"))
+    config = _model_config(recipe, dataset, data)
+    job = _Job(
+        recipe=recipe,
+        out=out,
+        dataset=dataset,
+        data=data,
+        config=config,
+        task=_task(recipe, data, config),
+        trainer=_trainer(recipe, out, progress, on_epoch),
+        record=_record(recipe, dataset, data),
+    )
+    _write(out / _RECORD, job.record)
+    return job
+
+
+def _load(recipe: Recipe) -> ImageDataset:
+    data = recipe.data
+    if data.root is None:
+        raise ConfigError("the recipe does not say where the data are: add --set data.root=DIR")
+    dataset = load_dataset(data.name, data.root, splits=data.splits, seed=data.split_seed, **data.options)
+    if not dataset.label_names:
+        raise DatasetError(f"{data.name} has no labels: this training needs label sets")
+    return dataset
+
+
+@rank_zero_only
+def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Take possession of the run folder, or make sure that the run in it is the one to go on with."""
+    path = out / _RECIPE
+    if resume:
+        if not path.is_file():
+            raise NotFoundError(f"no run to resume at {out}: there is no {_RECIPE}; leave out --resume to begin one")
+        differing = _differences(to_mapping(load_recipe(path)), to_mapping(recipe))
+        if differing:
+            raise UsageError(f"the run at {out} was begun with another recipe; differing: {', '.join(differing)}")
+        return
+    if path.exists() or (out.exists() and not out.is_dir()):
+        raise UsageError(f"there is a run at {out} already: go on with --resume, or name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_toml(recipe), encoding="utf-8")
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ, apart from those that only say where and how to compute."""
+    ignored = _MACHINE.get(prefix.rstrip("."), ())
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if key in ignored or before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{prefix}{key}.")
+        else:
+            found.append(prefix + key)
+    return found
+
+
+def _data(recipe: Recipe, dataset: ImageDataset, cache: Path) -> ImageData:
+    train, val = dataset.subset(recipe.data.train), dataset.subset(recipe.data.val)
+    crops = PixelSplit.open(train, recipe.data.pixels, cache)
+    gallery = PixelSplit.open(train, recipe.model.input_size, cache)
+    queries = PixelSplit.open(val, recipe.model.input_size, cache)
+    for item in (*crops.refused, *queries.refused):
+        _log.warning("left out: %s", item)
+    return ImageData(crops, gallery, queries, recipe.sampler, seed=recipe.seed, workers=recipe.trainer.workers)
+
+
+def _model_config(recipe: Recipe, dataset: ImageDataset, data: ImageData) -> ModelConfig:
+    """The model's config with its provenance: only what the weights depend on, so that equal runs have equal models."""
+    bands = data.train.images.shape[-1]
+    statistics = {}
+    if bands != 3 or data.train.images.dtype != "uint8":
+        mean, std = band_statistics(data.train.images)
+        statistics = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
+    kept = to_mapping(recipe)
+    for section, names in _MACHINE.items():
+        kept[section] = {key: value for key, value in kept[section].items() if key not in names}
+    return embedder_config(
+        recipe.model.backbone,
+        input_size=recipe.model.input_size,
+        dim=recipe.model.dim,
+        bands=bands,
+        network=NetworkConfig(hidden=recipe.model.hidden, dropout=recipe.model.dropout),
+        label_names=dataset.label_names,
+        training={
+            "dataset": dataset.name,
+            "split": recipe.data.train,
+            "split_hash": dataset.split_hash,
+            "images": len(data.train),
+            "seed": recipe.seed,
+            "statistics": LabelStatistics.from_labels(data.train.labels_NC).to_dict(),
+            "versions": versions(),
+            "recipe": kept,
+        },
+        **statistics,
+    )
+
+
+def _task(recipe: Recipe, data: ImageData, config: ModelConfig) -> ImageTask:
+    pretrained = recipe.model.weights or recipe.model.pretrained
+    embedder = build_embedder(config, pretrained)
+    statistics = LabelStatistics.from_labels(data.train.labels_NC)
+    loss = build_loss(recipe.loss.name, statistics, recipe.model.dim, **recipe.loss.options)
+    labels = data.train.labels_NC.shape[1]
+    return ImageTask(
+        embedder,
+        loss,
+        config,
+        optimizer=recipe.optimizer,
+        augmentation=recipe.augmentation,
+        pretrained=bool(pretrained),
+        names=(data.queries.names, data.gallery.names),
+        labels=(data.queries.labels_NC, data.gallery.labels_NC),
+        select=[parse_measure(name) for name in recipe.trainer.select],
+        frozen=recipe.model.freeze,
+        queue=EmbeddingQueue(recipe.loss.queue, recipe.model.dim, labels) if recipe.loss.queue else None,
+        seed=recipe.seed,
+    )
+
+
+def _record(recipe: Recipe, dataset: ImageDataset, data: ImageData) -> dict[str, Any]:
+    refused = [*data.train.refused, *data.queries.refused]
+    return {
+        "schema": 1,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "versions": versions(),
+        "machine": {
+            "platform": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "precision": resolve_precision(recipe.trainer),
+        },
+        "data": {
+            "name": dataset.name,
+            "root": str(dataset.root),
+            "split_hash": dataset.split_hash,
+            "splits": dataset.splits,
+            "labels": list(dataset.label_names),
+            "train_images": len(data.train),
+            "validation_images": len(data.queries),
+            "refused": [{"source": item.source, "reason": item.reason} for item in refused],
+        },
+        "started": _now(),
+    }
+
+
+@rank_zero_only
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    write_json(path, content)
+
+
+def resolve_precision(config: TrainerConfig) -> Precision:
+    """What "auto" means on this machine: bfloat16 only where the processor computes in it."""
+    if config.precision != "auto":
+        return config.precision
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return "bf16-mixed"
+    return "32-true"
+
+
+def _trainer(
+    recipe: Recipe,
+    out: Path,
+    progress: Progress | None,
+    on_epoch: Callable[[Mapping[str, float]], None] | None,
+) -> pl.Trainer:
+    config = recipe.trainer
+    measures = [f"val/{parse_measure(name)}" for name in config.select]
+    folder = out / _LAST.parent
+    callbacks: list[Callback] = [
+        EpochTable(out / _METRICS, ("train/loss", *measures, SELECTION), on_epoch),
+        ModelCheckpoint(folder, _BEST.stem, monitor=SELECTION, mode="max", enable_version_counter=False),
+        ModelCheckpoint(folder, _LAST.stem, save_on_train_epoch_end=True, enable_version_counter=False),
+    ]
+    if progress:
+        callbacks.append(StepCounter(progress))
+    return pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision=resolve_precision(config),
+        max_epochs=config.epochs,
+        check_val_every_n_epoch=config.validate_every,
+        num_sanity_val_steps=0,
+        gradient_clip_val=recipe.optimizer.clip_norm or None,
+        use_distributed_sampler=False,
+        sync_batchnorm=config.devices > 1 and config.accelerator != "cpu" and torch.cuda.is_available(),
+        logger=TensorBoardLogger(out, name="tensorboard", version=""),
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+        default_root_dir=out,
+    )
+
+
+def _fit(job: _Job, resume: bool) -> float:
+    """Train, from the last finished epoch where there is one; returns the seconds spent, earlier sittings included."""
+    checkpoint = job.out / _LAST
+    resumed = resume and checkpoint.is_file()
+    before = sum(row["seconds"] for row in read_epochs(job.out / _METRICS)) if resumed else 0.0
+    started = time.monotonic()
+    with _quiet():
+        try:
+            job.trainer.fit(job.task, datamodule=job.data, ckpt_path=checkpoint if resumed else None, weights_only=True)
+        except SystemExit:
+            # Lightning answers Ctrl-C with exit(1); whoever called decides what an interruption is.
+            if job.trainer.state.status == TrainerStatus.INTERRUPTED:
+                raise KeyboardInterrupt from None
+            raise
+    return before + time.monotonic() - started
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints are for people who write training loops, not for those who run this one."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _finish(job: _Job, seconds: float) -> Run:
+    """Export the best checkpoint and judge the export on the validation split."""
+    best = torch.load(job.out / _BEST, map_location="cpu", weights_only=True)
+    prefix = "embedder."
+    weights = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
+    job.task.embedder.load_state_dict(weights)
+    export = save_model(job.out / "model", job.task.embedder, job.config)
+    split = job.recipe.data
+    evaluation = evaluate_model(
+        export.directory,
+        job.dataset,
+        query_split=split.val,
+        gallery_split=split.train,
+        train_split=split.train,
+        measures=job.task.select,
+    )
+    _write(
+        job.out / _VALIDATION,
+        {
+            "schema": 1,
+            "model": export.fingerprint,
+            "best_epoch": best["epoch"],
+            "queries": {"split": split.val, "images": len(evaluation.query_ids)},
+            "gallery": {"split": split.train, "images": evaluation.gallery_size},
+            "results": [_plain(result) for result in evaluation.results],
+        },
+    )
+    job.record.update(
+        finished=_now(),
+        seconds=round(seconds, 1),
+        best_epoch=best["epoch"],
+        model=export.fingerprint,
+        onnx_difference=export.max_abs_difference,
+    )
+    _write(job.out / _RECORD, job.record)
+    return Run(
+        directory=job.out,
+        model=export.directory,
+        best_epoch=int(best["epoch"]),
+        validation=evaluation.values,
+        epochs=tuple(read_epochs(job.out / _METRICS)),
+        seconds=seconds,
+        export=export,
+    )
+
+
+def _plain(result: MeasureResult) -> dict[str, Any]:
+    numbers = {name: getattr(result, name) for name in ("value", "low", "high", "floor", "ceiling", "queries")}
+    return {"measure": str(result.measure), "definition": result.measure.definition, **numbers}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

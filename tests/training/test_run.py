@@ -1,0 +1,196 @@
+"""A training from recipe to model: what it leaves behind, how it resumes, how it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from terraseek.data import load_dataset
+from terraseek.encoders import read_model_config
+from terraseek.errors import ConfigError, NotFoundError, UsageError
+from terraseek.losses import LOSSES
+from terraseek.training import LossConfig, Recipe, evaluate_model, load_recipe, train
+from terraseek.training.record import read_epochs
+from terraseek.training.run import resolve_precision
+
+
+def changed(recipe: Recipe, section: str, **values: object) -> Recipe:
+    return dataclasses.replace(recipe, **{section: dataclasses.replace(getattr(recipe, section), **values)})
+
+
+@pytest.fixture
+def only_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train` without the export at its end, which takes seconds; it then returns the job instead of the run."""
+    monkeypatch.setattr("terraseek.training.run._finish", lambda job, seconds: job)
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    """All tensors of the last checkpoint: network, loss, queue and optimizer."""
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    moments = last["optimizer_states"][0]["state"]
+    optimizer = {f"{i}.{name}": value for i, entry in moments.items() for name, value in entry.items()}
+    return {**last["state_dict"], **optimizer}
+
+
+def differing(first: Path, second: Path) -> set[str]:
+    one, two = state(first), state(second)
+    assert one.keys() == two.keys()
+    return {name for name in one if not torch.equal(one[name], two[name])}
+
+
+def without_times(path: Path) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_epochs(path)]
+
+
+def test_run_learns_and_leaves_everything_on_record(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(tiny_recipe, "trainer", epochs=15, validate_every=5)
+    steps: list[tuple[int, int]] = []
+    rows: list[Mapping[str, float]] = []
+    run = train(recipe, tmp_path / "run", progress=lambda *s: steps.append(s), on_epoch=rows.append)
+
+    dataset = load_dataset("table", recipe.data.root or "")
+    trained = evaluate_model(run.model, dataset, measures=["mAP", "nDCG@10(jaccard)", "macro-AP"], bootstrap=0)
+    for result in trained.results:  # nearly all images share a colour: the floors are high
+        assert result.value > result.floor + 0.3 * (1 - result.floor), f"{result.measure}: {result}"
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"]
+
+    assert steps == [(i + 1, 30) for i in range(30)]  # 40 images in batches of 16: two whole batches per epoch
+    assert [row["epoch"] for row in run.epochs] == list(range(15))
+    assert [row["epoch"] for row in run.epochs if "val/mAP" in row] == [4, 9, 14]
+    best = max((row for row in run.epochs if "val/mAP" in row), key=lambda row: row["val/selection"])
+    assert run.best_epoch == best["epoch"]
+    # The model as exported answers as the network did in training: same pixels, same measure.
+    assert run.validation["mAP"] == pytest.approx(best["val/mAP"], abs=1e-3)
+
+    folder = run.directory
+    assert load_recipe(folder / "recipe.toml") == recipe
+    record = json.loads((folder / "run.json").read_text())
+    assert record["data"]["split_hash"] == dataset.split_hash
+    assert record["seed"] == 3
+    assert record["machine"]["precision"] == "32-true"
+    assert {"python", "torch", "numpy"} <= record["versions"].keys()
+    assert any((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+    config = read_model_config(run.model)
+    assert config.label_names == dataset.label_names
+    assert config.training["split_hash"] == dataset.split_hash
+    assert "root" not in config.training["recipe"]["data"], "a model must not tell where its maker keeps things"
+    assert run.export.max_abs_difference < 1e-4
+
+
+@pytest.mark.parametrize("stop_at", [1, 5])
+@pytest.mark.usefixtures("only_fit")
+def test_resumed_equals_uninterrupted_bit_for_bit(tiny_recipe: Recipe, tmp_path: Path, stop_at: int) -> None:
+    recipe = dataclasses.replace(tiny_recipe, loss=LossConfig(name="macl", queue=32))
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(recipe, whole)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == stop_at:  # an epoch has two steps: this is the middle of one
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, halves, progress=interrupt)
+    train(recipe, halves, resume=True)
+
+    assert not differing(whole, halves)
+    best = [torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] for run in (whole, halves)]
+    assert best[0] == best[1]
+    assert without_times(whole / "metrics.csv") == without_times(halves / "metrics.csv")
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_seed_decides_everything(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(tiny_recipe, "trainer", epochs=1)
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        train(dataclasses.replace(recipe, seed=seed), tmp_path / name)
+    assert not differing(tmp_path / "a", tmp_path / "b")
+    assert differing(tmp_path / "a", tmp_path / "c")
+
+
+def test_finished_run_resumed_is_exported_again(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(tiny_recipe, "trainer", epochs=1)
+    first = train(recipe, tmp_path / "run")
+    again = train(recipe, tmp_path / "run", resume=True)
+    assert again.export.fingerprint == first.export.fingerprint
+    assert len(again.epochs) == 1
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_frozen_parts_keep_weights_and_statistics(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(changed(tiny_recipe, "trainer", epochs=2), "model", freeze=("stem_conv", "bn"))
+    train(changed(recipe, "trainer", epochs=1), tmp_path / "one")
+    train(recipe, tmp_path / "two")
+    moved = {name for name in differing(tmp_path / "one", tmp_path / "two") if name.startswith("embedder.backbone.")}
+    assert moved == {"embedder.backbone.last.weight", "embedder.backbone.last.bias"}
+
+
+@pytest.mark.parametrize("loss", LOSSES.names)
+@pytest.mark.usefixtures("only_fit")
+def test_every_loss_trains(tiny_recipe: Recipe, tmp_path: Path, loss: str) -> None:
+    recipe = dataclasses.replace(tiny_recipe, loss=LossConfig(name=loss))
+    recipe = changed(changed(recipe, "trainer", epochs=1), "augmentation", views=2)
+    train(recipe, tmp_path / "run")
+    (row,) = read_epochs(tmp_path / "run" / "metrics.csv")
+    assert np.isfinite(row["train/loss"])
+
+
+def test_run_folder_is_not_overwritten(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").write_text("")
+    with pytest.raises(UsageError, match="go on with --resume"):
+        train(tiny_recipe, tmp_path / "run")
+
+
+def test_resuming_needs_the_run_and_its_recipe(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no run to resume"):
+        train(tiny_recipe, tmp_path / "run", resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_recipe, tmp_path / "run", progress=_interrupted)
+    other = changed(changed(tiny_recipe, "optimizer", lr=0.1), "trainer", threads=1)
+    with pytest.raises(UsageError, match=r"differing: optimizer\.lr$"):
+        train(other, tmp_path / "run", resume=True)
+
+
+def _interrupted(done: int, total: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_errors_name_the_key(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--set data\.root"):
+        train(changed(tiny_recipe, "data", root=None), tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"model\.freeze: .* no part 'stem': did you mean 'stem_conv'"):
+        train(changed(tiny_recipe, "model", freeze=("stem",)), tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"40 images, fewer than a batch of 64"):
+        train(changed(tiny_recipe, "sampler", batch_size=64), tmp_path / "c")
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_broken_images_are_left_out_and_listed(tiny_recipe: Recipe, colours: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(colours, root)
+    (root / "images" / "train03.png").write_bytes(b"")
+    (root / "images" / "val01.png").write_bytes((root / "images" / "val01.png").read_bytes()[:40])
+    recipe = changed(changed(tiny_recipe, "data", root=root), "trainer", epochs=1)
+    train(recipe, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
+    assert (record["train_images"], record["validation_images"]) == (39, 15)
+    assert ["train03" in item["source"] or "val01" in item["source"] for item in record["refused"]] == [True, True]
+
+
+def test_precision_follows_the_processor(tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(tiny_recipe.trainer, precision="auto")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert resolve_precision(config) == "32-true"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert resolve_precision(config) == "bf16-mixed"
+    assert resolve_precision(dataclasses.replace(config, precision="32-true")) == "32-true"
