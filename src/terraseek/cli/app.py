@@ -67,10 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        stderr.print("interrupted; what was committed stays, run the same command again to go on")
-        return EXIT_INTERRUPTED
+        result = EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing is wrong, and Python must not complain while closing stdout.
         sys.stderr.close()
         return 0
+    if result == EXIT_INTERRUPTED:  # typer answers Ctrl-C inside a command with this code
+        stderr.print("interrupted; what was committed stays, run the same command again to go on")
     return result if isinstance(result, int) else 0

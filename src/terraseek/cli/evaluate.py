@@ -9,7 +9,7 @@ import typer
 
 from ..errors import require
 from .model import find_model
-from .output import Json, emit_json, parse_options, show_progress, show_table, stdout
+from .output import Json, parse_options, show_progress
 
 __all__ = ["evaluate"]
 

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import Run
+
+
+def test_adding_again_changes_nothing(run: Run, archive: Path, pictures: Path) -> None:
+    again = run("archive", "add", archive, pictures, "--json").json
+    assert (again["added"], again["updated"], again["unchanged"]) == (0, 0, 12)
+    assert run("archive", "status", archive, "--json").json["records"] == 12
+
+
+def test_bad_files_are_listed_and_the_rest_goes_in(run: Run, archive: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 40, 3), np.uint8))
+    picture.save(folder / "whole.jpg")
+    (folder / "truncated.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:300])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.jpg").write_text("not an image")
+    picture.convert("CMYK").save(folder / "cmyk.jpg")
+    picture.quantize(16).save(folder / "palette.png")
+    picture.save(folder / "wrong-extension.jpg", format="PNG")
+    Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40) * 40).save(folder / "sixteen.png")
+
+    result = run("archive", "add", archive, folder)
+    assert result.code == 5
+    for name in ("truncated.jpg", "empty.png", "text.jpg"):
+        assert name in result.err
+    for name in ("whole.jpg", "cmyk.jpg", "palette.png", "wrong-extension.jpg", "sixteen.png"):
+        assert name not in result.err
+    assert run("archive", "status", archive, "--json").json["records"] == 12 + 5
+
+    report = run("archive", "add", archive, folder, "--json")
+    assert report.code == 5
+    assert {Path(item["source"]).name for item in report.json["refused"]} == {"truncated.jpg", "empty.png", "text.jpg"}
+
+
+def test_dry_run_writes_nothing(run: Run, archive: Path, pictures: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    shutil.copy(pictures / "sea0.png", more / "new.png")
+    foreseen = run("archive", "add", archive, more, "--dry-run", "--json").json
+    assert (foreseen["dry_run"], foreseen["added"]) == (True, 1)
+    assert run("archive", "status", archive, "--json").json["records"] == 12
+
+
+def test_another_model_is_refused(run: Run, archive: Path, pictures: Path, make_model: Callable[..., Path]) -> None:
+    other = make_model("other", label_names=("sea", "sand"))
+    for command in (("archive", "add", archive, pictures), ("search", archive, "--image", pictures / "sea0.png")):
+        result = run(*command, "--model", other)
+        assert result.code == 4
+        assert "holds vectors of the model" in result.err
+
+
+def test_the_archive_keeps_its_model(run: Run, archive: Path, pictures: Path, make_model: Callable[..., Path]) -> None:
+    shutil.rmtree(archive.parent / "mean-colour")
+    assert run("search", archive, "--image", pictures / "sea0.png", "-k", 1).code == 0
+
+
+def test_remove_by_filter_then_compact(run: Run, archive: Path) -> None:
+    assert run("archive", "remove", archive).code == 2
+    foreseen = run("archive", "remove", archive, "--collection", "default", "--dry-run", "--json").json
+    assert foreseen["removed"] == 12
+    ids = [hit["id"] for hit in run("search", archive, "-k", 2, "--json").json["hits"]]
+    assert run("archive", "remove", archive, *ids, "--json").json["removed"] == 2
+    assert run("archive", "status", archive, "--json").json["records"] == 10
+    assert run("archive", "compact", archive).code == 0
+
+
+def test_status_is_readable_and_versioned(run: Run, archive: Path) -> None:
+    status = run("archive", "status", archive, "--json").json
+    assert status["schema"] == 1
+    assert status["collections"] == {"default": 12}
+    assert "12 from 12 sources" in run("archive", "status", archive).out
+
+
+@pytest.mark.parametrize("option", ["chip=0", "no_such=1", "scaling.kind=bright"])
+def test_bad_chipping_is_named(run: Run, archive: Path, pictures: Path, option: str) -> None:
+    result = run("archive", "add", archive, pictures, "--set", option)
+    assert result.code == 2
+    assert option.split("=")[0].split(".")[-1] in result.err
