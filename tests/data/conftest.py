@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,82 @@ def bigearthnet(root: Path) -> None:
             }
         )
     pq.write_table(pa.Table.from_pylist(rows), root / "metadata.parquet")
+
+
+def sentences(number: int) -> list[str]:
+    return [f"caption {i} of image {number} ." for i in range(5)]
+
+
+def karpathy(path: Path, files: list[str]) -> None:
+    entries = [
+        {
+            "filename": file,
+            "imgid": i,
+            "split": ("train", "train", "val", "test")[i % 4],
+            "sentences": [{"raw": text, "tokens": text.split()} for text in sentences(i)],
+        }
+        for i, file in enumerate(files)
+    ]
+    path.write_text(json.dumps({"dataset": "mini", "images": entries}))
+
+
+def precomp(folder: Path, files: list[str]) -> None:
+    """As the published files: train names each image once, test names it for each caption."""
+    folder.mkdir(exist_ok=True)
+    numbered = list(enumerate(files))
+    train, test = [pair for pair in numbered if pair[0] % 4 != 3], [pair for pair in numbered if pair[0] % 4 == 3]
+    for split, pairs in (("train", train), ("test", test)):
+        lines = [text for number, _ in pairs for text in sentences(number)]
+        names = [file for _, file in pairs for _ in range(5 if split == "test" else 1)]
+        (folder / f"{split}_caps.txt").write_text("\n".join(lines) + "\n")
+        (folder / f"{split}_filename.txt").write_text("\n".join(names) + "\n")
+
+
+@miniature_of("rsicd")
+def rsicd(root: Path) -> None:
+    files = [f"airport_{i}.jpg" for i in range(12)] + [f"{i:05d}.jpg" for i in range(8)]
+    for seed, file in enumerate(files):
+        noise(root / "RSICD_images" / file, seed)
+    karpathy(root / "dataset_rsicd.json", files)
+
+
+@miniature_of("rsitmd")
+def rsitmd(root: Path) -> None:
+    files = [f"boat_{i}.tif" for i in range(20)]
+    for seed, file in enumerate(files):
+        noise(root / "images" / file, seed)
+    precomp(root, files)
+
+
+@miniature_of("sydney-captions")
+def sydney(root: Path) -> None:
+    files = [f"{i}.tif" for i in range(1, 13)]
+    for seed, file in enumerate(files):
+        noise(root / "imgs" / file, seed)
+    karpathy(root / "dataset.json", files)
+
+
+@miniature_of("ucm-captions")
+def ucm_captions(root: Path) -> None:
+    sydney(root)
+
+
+@miniature_of("nwpu-captions")
+def nwpu(root: Path) -> None:
+    tree: dict[str, list[dict[str, object]]] = {}
+    for scene in ("airplane", "bridge"):
+        for i in range(1, 9):
+            file = f"{scene}_{i:03d}.jpg"
+            noise(root / "NWPU_images" / scene / file, i)
+            texts = sentences(i)
+            numbered = {"raw" if k == 0 else f"raw_{k}": text for k, text in enumerate(texts)}
+            tree.setdefault(scene, []).append({"filename": file, "split": ("train", "val", "test")[i % 3], **numbered})
+    (root / "dataset_nwpu.json").write_text(json.dumps(tree))
+
+
+@miniature_of("rsicd-10k")
+def rsicd_10k(root: Path) -> None:
+    shared = [f"airport_{i}.jpg" for i in range(12)]
+    for seed, file in enumerate([*shared, "airport_99.jpg"]):
+        noise(root / "aid" / "images" / "Airport" / file, seed, size=40)
+    precomp(root / "rsicd", [*shared, "00001.jpg", "00002.jpg"])

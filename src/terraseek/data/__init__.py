@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from . import bigearthnet, dlrsd, mlaid, mlrsnet, table, ucmerced, whdld  # their import enters them in DATASETS
+from . import (
+    bigearthnet,
+    captioned,
+    dlrsd,
+    mlaid,
+    mlrsnet,
+    table,
+    ucmerced,
+    whdld,
+)  # their import enters them in DATASETS
 from .cache import PixelCache
+from .captions import caption_hash, caption_statistics, exact_id_ceiling, normalise_caption, vocabulary
 from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin, load_dataset
 from .check import DatasetReport, check_dataset, describe
 from .dataset import ImageDataset, Sample, hash_splits, multi_hot
@@ -20,19 +30,25 @@ __all__ = [
     "PixelCache",
     "Sample",
     "bigearthnet",
+    "caption_hash",
+    "caption_statistics",
+    "captioned",
     "check_dataset",
     "describe",
     "dlrsd",
     "draw_splits",
+    "exact_id_ceiling",
     "hash_splits",
     "load_dataset",
     "mlaid",
     "mlrsnet",
     "multi_hot",
+    "normalise_caption",
     "read_splits",
     "synthesize",
     "table",
     "ucmerced",
+    "vocabulary",
     "whdld",
     "write_splits",
 ]

@@ -34,10 +34,10 @@ def load_mlaid(root: Path, *, splits: Path | None, seed: int) -> ImageDataset:
     from `seed` and stratified by label, is val.
     """
     home = root / "aid" if (root / "aid").is_dir() else root
-    table_path = next((home / name for name in _TABLES if (home / name).is_file()), None)
-    if table_path is None:
+    path = find_table(home)
+    if path is None:
         raise MLAID.missing(root, "multilabel.csv")
-    table = read_label_table(table_path, LABELS_17, ignore=("aitlas_split", "split"))
+    table = read_table(path)
     train, test = home / "images_tr", home / "images_test"
     official = train.is_dir() or test.is_dir()
     if official:
@@ -64,6 +64,16 @@ def load_mlaid(root: Path, *, splits: Path | None, seed: int) -> ImageDataset:
         all_labelled=official,
         notes=notes,
     )
+
+
+def find_table(home: Path) -> Path | None:
+    """The label table in `home`, if there is one."""
+    return next((home / name for name in _TABLES if (home / name).is_file()), None)
+
+
+def read_table(path: Path) -> LabelTable:
+    """Read ML-AID's label table."""
+    return read_label_table(path, LABELS_17, ignore=("aitlas_split", "split"))
 
 
 def _distributed(train: Path, test: Path) -> tuple[dict[str, Path], set[str]]:

@@ -32,6 +32,7 @@ from shapely.geometry import mapping, shape
 from ..errors import DatasetError, NotFoundError, Refused
 from ..images import printable
 from ..registry import nearest
+from .captions import caption_statistics
 from .catalog import DATASETS, DatasetSpec, Origin
 from .dataset import ImageDataset, Sample, multi_hot
 from .splits import draw_splits, read_splits
@@ -97,6 +98,10 @@ def load_table(
         problems=problems,
         notes=[*_unused(path, columns), *notes],
     )
+
+
+def _inspect(dataset: ImageDataset, **options: Any) -> dict[str, Any]:
+    return caption_statistics(dataset) if any(sample.captions for sample in dataset.samples) else {}
 
 
 def _find(root: Path) -> Path:
@@ -234,4 +239,4 @@ def _with_splits(
     return [dataclasses.replace(sample, split=assignment.get(sample.id)) for sample in samples], notes
 
 
-DATASETS.register("table")(DatasetSpec(origin=TABLE, load=load_table))
+DATASETS.register("table")(DatasetSpec(origin=TABLE, load=load_table, inspect=_inspect))

@@ -6,7 +6,7 @@ Chaudhuri et al., 2018, "Multilabel Remote Sensing Image Retrieval Using a Semis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import DatasetError, require
@@ -15,7 +15,7 @@ from .dataset import ImageDataset
 from .folders import assemble, first_folder, image_key, index_images, resolve_splits
 from .tables import LabelTable, label_table, read_label_table
 
-__all__ = ["UCMERCED", "load_ucmerced"]
+__all__ = ["UCMERCED", "find_labels", "load_ucmerced"]
 
 UCMERCED = Origin(
     title="UC Merced multi-label",
@@ -37,13 +37,9 @@ def load_ucmerced(root: Path, *, splits: Path | None, seed: int) -> ImageDataset
     if not images:
         raise UCMERCED.missing(folder, "images")
     home = root / "ucm" if folder == root / "ucm/images" else root
-    places = [
-        base / inner / file for file in _TABLES for base in (home, folder.parent) for inner in ("", "multilabels")
-    ]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
+    table = find_labels(home, images)
+    if table is None:
         raise UCMERCED.missing(root, f"label table ({', '.join(_TABLES[:3])})")
-    table = _mat_table(path, images) if path.suffix == ".mat" else _table(path)
     return assemble(
         name="ucmerced-ml",
         root=home,
@@ -55,11 +51,20 @@ def load_ucmerced(root: Path, *, splits: Path | None, seed: int) -> ImageDataset
     )
 
 
+def find_labels(home: Path, images: Mapping[str, Path]) -> LabelTable | None:
+    """The label table in `home` or in its folder ``multilabels``, in whichever of its forms; None without one."""
+    bases = (home, home / "multilabels", home / "UCMerced_LandUse")
+    path = next((base / file for file in _TABLES for base in bases if (base / file).is_file()), None)
+    if path is None:
+        return None
+    return _mat_table(path, images) if path.suffix == ".mat" else _table(path)
+
+
 def _table(path: Path) -> LabelTable:
     return read_label_table(path, LABELS_17, ignore=_CAPTION_COLUMNS)
 
 
-def _mat_table(path: Path, images: dict[str, Path]) -> LabelTable:
+def _mat_table(path: Path, images: Mapping[str, Path]) -> LabelTable:
     """The MATLAB form: a (17, 2100) matrix whose columns follow the images sorted by name, and no names."""
     scipy_io = require("scipy.io", "train")
     try:
