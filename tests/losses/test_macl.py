@@ -79,7 +79,7 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
             if cfg.dts == "anchor":
                 up[a] = down[a] = mean_tau
             up[a], down[a] = up[a] or cfg.temperature, down[a] or cfg.temperature
-        presence = {a: (1 + cfg.alpha * jaccard(i, a)) ** -cfg.fading for a in others}
+        presence = {a: max(0.05, 1 - cfg.fading * cfg.alpha * jaccard(i, a)) for a in others}
         log_denominator = torch.log(sum(presence[a] * math.e ** (unit[i] @ unit[a] / down[a]) for a in others))
         divisor = {"sum_w": sum(w.values()), "count": len(positives), "none": 1}[cfg.normalisation]
         for p in positives:
@@ -97,7 +97,7 @@ CONFIGS = st.fixed_dictionaries(
         "alpha": st.sampled_from([-0.5, 0.0, 1.0]),
         "beta": st.sampled_from([-0.5, 0.0, 0.5]),
         "overlap": st.sampled_from(["jaccard", "recall"]),
-        "fading": st.sampled_from([0.0, 2.0]),
+        "fading": st.sampled_from([0.0, 0.5, 2.0]),
         "dts": st.sampled_from(["both", "numerator", "denominator", "anchor"]),
         "anchor_rarity": st.sampled_from(["mean", "max"]),
         "temperature": st.sampled_from([0.1, 0.5]),
@@ -208,7 +208,7 @@ def test_weighted_variant_is_eta_one_unless_told_otherwise() -> None:
         ({"plr": "labels"}, "allowed are 'off', 'label'"),
         ({"gamma": -1.0}, "gamma is -1.0"),
         ({"kappa": 0.5}, "kappa is 0.5"),
-        ({"fading": 2.0, "alpha": -1.0}, "alpha is -1.0"),
+        ({"fading": -1.0}, "fading is -1.0"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"temperature": 2.0}, "temperature is 2.0"),
         ({"temperature_min": -1.0}, "temperature_min"),

@@ -25,6 +25,9 @@ Overlap = Literal["jaccard", "recall"]
 Positives = Literal["any", "jaccard"]
 Normalisation = Literal["sum_w", "count", "none"]
 
+# What fades altogether could overtake the anchor's positives without any cost.
+_LEAST_PRESENCE = 0.05
+
 
 @dataclass(frozen=True, kw_only=True)
 class MACLConfig:
@@ -43,8 +46,9 @@ class MACLConfig:
         beta: how much the temperature grows with the rarity of the anchor's labels.
         overlap: what the temperature grows with: the "jaccard" index, or "recall", the share of the anchor's labels
             that the other has too.
-        fading: exponent with which overlapping samples fade from the denominator: there they weigh
-            (1 + alpha J)^-fading. 0 keeps all at full weight.
+        fading: how fast overlapping samples fade from the denominator, where they weigh
+            max(0.05, 1 - fading alpha J): what shares most labels is hardly a negative. It goes with alpha, so that
+            alpha 0 switches all adaptation to overlap off; 0 keeps all at full weight.
         dts: where the scaled temperature stands: in "both" numerator and denominator, in the "numerator" or
             "denominator" alone, or as one temperature per "anchor", the mean over its positives.
         anchor_rarity: the anchor's rarity is the "mean" or the "max" over its labels.
@@ -90,8 +94,6 @@ class MACLConfig:
             if getattr(self, name) not in get_args(kind):
                 allowed = ", ".join(map(repr, get_args(kind)))
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed are {allowed}")
-        if self.fading and not self.alpha > -1:
-            raise ConfigError(f"alpha is {self.alpha}, with fading it must be above -1")
         for name in ("gamma", "eta", "fading"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, it must be at least 0")
@@ -124,7 +126,7 @@ class MACLLoss(ContrastiveLoss):
 
         with J the Jaccard overlap, f_c the training frequency of label c, and r_i the mean over the anchor's labels of
         log rho_c scaled to 0..1 (0 throughout when all labels are equally rare). `fading` k > 0 multiplies the
-        denominator's terms by :math:`(1 + \alpha J_{ia})^{-k}`: what shares labels is less of a negative.
+        denominator's terms by :math:`\max(0.05, 1 - k \alpha J_{ia})`: what shares labels is less of a negative.
 
     Source:
         arXiv 2512.16294 states the two ideas, pairwise label reweighting (PLR) and dynamic temperature scaling (DTS),
@@ -194,8 +196,8 @@ class MACLLoss(ContrastiveLoss):
                 positive_NM = positive_NM & (pairs.jaccard_NM >= config.jaccard_threshold)
             weight_NM = self.pair_weights(pairs, positive_NM)
             numerator, denominator = self.temperatures(pairs, positive_NM)
-            faded = config.fading and config.alpha
-            presence_NM = (pairs.jaccard_NM * config.alpha).log1p_().mul_(-config.fading) if faded else None
+            rate = config.fading * config.alpha
+            presence_NM = (1 - rate * pairs.jaccard_NM).clamp_min_(_LEAST_PRESENCE).log_() if rate else None
             count_N = positive_NM.sum(1)
             normaliser_N = {"sum_w": None, "count": count_N, "none": torch.ones_like(count_N)}[config.normalisation]
         loss_N = weighted_supcon(
