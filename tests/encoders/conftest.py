@@ -24,13 +24,13 @@ def write_image_onnx(path: Path, *, size: int = SIZE, weight: np.ndarray = WEIGH
     nodes = [
         helper.make_node("ReduceMean", ["image", "axes"], ["pooled"], keepdims=0),
         helper.make_node("MatMul", ["pooled", "weight"], ["mapped"]),
-        helper.make_node("LpNormalization", ["mapped"], ["embedding"], axis=-1, p=2),
+        helper.make_node("LpNormalization", ["mapped"], ["vectors"], axis=-1, p=2),
     ]
     graph = helper.make_graph(
         nodes,
         "image",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", bands, size, size])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", dim])],
+        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["N", dim])],
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([2, 3]), "axes")],
     )
     save(graph, path)
@@ -39,20 +39,20 @@ def write_image_onnx(path: Path, *, size: int = SIZE, weight: np.ndarray = WEIGH
 def write_text_onnx(path: Path, vectors: np.ndarray) -> None:
     """Masked mean of word vectors, L2 norm."""
     nodes = [
-        helper.make_node("Gather", ["vectors", "tokens"], ["words"]),
+        helper.make_node("Gather", ["table", "tokens"], ["words"]),
         helper.make_node("Cast", ["mask"], ["kept"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["kept", "last"], ["column"]),
         helper.make_node("Mul", ["words", "column"], ["masked"]),
         helper.make_node("ReduceSum", ["masked", "time"], ["sum"], keepdims=0),
-        helper.make_node("LpNormalization", ["sum"], ["embedding"], axis=-1, p=2),
+        helper.make_node("LpNormalization", ["sum"], ["vectors"], axis=-1, p=2),
     ]
     graph = helper.make_graph(
         nodes,
         "text",
         [helper.make_tensor_value_info(name, TensorProto.INT64, ["N", "L"]) for name in ("tokens", "mask")],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", vectors.shape[1]])],
+        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["N", vectors.shape[1]])],
         [
-            numpy_helper.from_array(vectors, "vectors"),
+            numpy_helper.from_array(vectors, "table"),
             numpy_helper.from_array(np.array([-1]), "last"),
             numpy_helper.from_array(np.array([1]), "time"),
         ],

@@ -97,7 +97,7 @@ class OnnxEncoder:
         vectors = np.empty((len(images), self.dim), dtype=np.float32)
         for start in range(0, len(images), self.batch_size):
             batch = preprocess(images[start : start + self.batch_size], self.config)
-            vectors[start : start + len(batch)] = self._image.run(["embedding"], {"image": batch})[0]
+            vectors[start : start + len(batch)] = self._image.run(["vectors"], {"image": batch})[0]
         return vectors
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -117,7 +117,7 @@ class OnnxEncoder:
             encoded = tokenizer.encode_batch(list(texts[start : start + self.batch_size]))
             tokens = np.array([item.ids for item in encoded], dtype=np.int64)
             mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
-            vectors[start : start + len(encoded)] = session.run(["embedding"], {"tokens": tokens, "mask": mask})[0]
+            vectors[start : start + len(encoded)] = session.run(["vectors"], {"tokens": tokens, "mask": mask})[0]
         return vectors
 
     @cached_property
@@ -152,9 +152,9 @@ class OnnxEncoder:
         inputs = {item.name: item.shape for item in session.get_inputs()}
         outputs = {item.name: item.shape for item in session.get_outputs()}
         takes = _fixed(inputs.get(input_name, [])) == _fixed(shape)
-        if not takes or outputs.get("embedding", [None])[-1] != self.dim:
+        if not takes or outputs.get("vectors", [None])[-1] != self.dim:
             raise CorruptError(
-                f"{path} maps {inputs} to {outputs}, config.json says {input_name} {shape} to embedding "
+                f"{path} maps {inputs} to {outputs}, config.json says {input_name} {shape} to vectors "
                 f"['N', {self.dim}]: the two belong to different models"
             )
         return session

@@ -170,7 +170,7 @@ def _write_onnx(module: nn.Module, path: Path, names: Sequence[str], example: Se
             tuple(example),
             path,
             input_names=list(names),
-            output_names=["embedding"],
+            output_names=["vectors"],
             dynamic_shapes=tuple({0: rows} for _ in example),
             opset_version=18,
             dynamo=True,
