@@ -264,7 +264,7 @@ class _Run:
             self._chip,
             self._collection,
             state,
-            wanted=lambda identity: identity not in done,
+            wanted=(lambda identity: identity not in done) if done else None,
             on_torn=lambda window, error: torn.append((window, error)),
         ):
             made.add(piece.record.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 import pyproj
@@ -22,9 +22,9 @@ __all__ = ["Georeference"]
 
 PixelToMap = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
-# Points per window edge. A straight edge in pixels is a curve in longitude and latitude; with 16 pieces the error of
-# a polar scene 2,000 km wide stays below a hundredth of a degree, and `simplify` drops what a small chip needs not.
-_POINTS_PER_EDGE = 16
+# A straight edge in pixels is a curve in longitude and latitude. Small windows show no bend at a few points and keep
+# their corners only; others are followed in pieces: 16 keep a polar scene of 2,000 km within a hundredth of a degree.
+_FEW, _MANY = 4, 16
 _RELATIVE_TOLERANCE = 1e-4
 
 
@@ -61,51 +61,73 @@ class Georeference:
             >>> [round(value, 4) for value in utm.footprint(0, 0, 100, 100).bounds]
             [-75.0, 36.1357, -74.9889, 36.1447]
         """
-        longitudes, latitudes = self._outline(column, row, width, height)
-        finite = np.isfinite(longitudes) & np.isfinite(latitudes)
-        longitudes, latitudes = longitudes[finite], np.clip(latitudes[finite], -90.0, 90.0)
-        if len(longitudes) < 3:
-            return None
-        return _polygon_on_sphere(longitudes, latitudes)
+        ring = _unwrap(*self._outline(column, row, width, height, _FEW))
+        if ring is not None and abs(ring.turn) < 180.0 and ring.is_straight(_FEW):
+            return _cut_at_antimeridian(Polygon(ring.lonlat_N2[::_FEW]))
+        ring = _unwrap(*self._outline(column, row, width, height, _MANY))
+        return None if ring is None else _cut_at_antimeridian(ring.polygon())
 
     def _outline(
-        self, column: float, row: float, width: float, height: float
+        self, column: float, row: float, width: float, height: float, pieces: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        steps = np.arange(_POINTS_PER_EDGE) / _POINTS_PER_EDGE
+        steps = np.arange(pieces) / pieces
         zeros, ones = np.zeros_like(steps), np.ones_like(steps)
         columns = column + width * np.concatenate([steps, ones, 1 - steps, zeros])
         rows = row + height * np.concatenate([zeros, steps, ones, 1 - steps])
         x, y = self.to_map(columns, rows)
-        longitudes, latitudes = _to_lonlat(self.crs).transform(x, y)
+        longitudes, latitudes = self._to_lonlat.transform(x, y)
         return np.asarray(longitudes, dtype=np.float64), np.asarray(latitudes, dtype=np.float64)
 
+    @cached_property
+    def _to_lonlat(self) -> pyproj.Transformer:
+        return pyproj.Transformer.from_crs(self.crs, 4326, always_xy=True)
 
-@lru_cache(maxsize=64)
-def _to_lonlat(crs: pyproj.CRS) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+
+@dataclass(frozen=True)
+class _Ring:
+    """A closed line without jumps: longitudes run on past 180; `turn` is how far it went round the Earth."""
+
+    lonlat_N2: NDArray[np.float64]
+    turn: float
+
+    def is_straight(self, pieces: int) -> bool:
+        """Whether its four edges, of so many pieces each, bend by no more than the tolerance."""
+        if len(self.lonlat_N2) != 4 * pieces:
+            return False
+        corners = self.lonlat_N2[::pieces, None]
+        share = (np.arange(pieces) / pieces)[:, None]
+        straight = corners + share * (np.roll(corners, -1, axis=0) - corners)
+        bend = np.abs(self.lonlat_N2.reshape(4, pieces, 2) - straight).max()
+        return bool(bend <= _RELATIVE_TOLERANCE * np.ptp(self.lonlat_N2, axis=0).max())
+
+    def polygon(self) -> BaseGeometry:
+        """What it encloses, simplified; a ring once round the Earth encloses the pole that it is nearer to."""
+        points = self.lonlat_N2
+        if abs(self.turn) > 180.0:
+            pole = 90.0 if points[:, 1].mean() > 0 else -90.0
+            (longitude, latitude), end = points[0], points[0, 0] + self.turn
+            points = np.concatenate([points, [(end, latitude), (end, pole), (longitude, pole)]])
+        polygon: BaseGeometry = Polygon(points)
+        if not polygon.is_valid:
+            polygon = shapely.make_valid(polygon)
+        return polygon.simplify(_RELATIVE_TOLERANCE * float(np.ptp(points, axis=0).max()))
 
 
-def _polygon_on_sphere(longitudes: NDArray[np.float64], latitudes: NDArray[np.float64]) -> BaseGeometry | None:
-    # Follow the ring without jumps: each step is the short way round.
-    steps = np.diff(longitudes, append=longitudes[0])
-    steps = (steps + 180.0) % 360.0 - 180.0
+def _unwrap(longitudes: NDArray[np.float64], latitudes: NDArray[np.float64]) -> _Ring | None:
+    finite = np.isfinite(longitudes) & np.isfinite(latitudes)
+    longitudes, latitudes = longitudes[finite], np.clip(latitudes[finite], -90.0, 90.0)
+    if len(longitudes) < 3:
+        return None
+    steps = np.roll(longitudes, -1) - longitudes
+    steps = (steps + 180.0) % 360.0 - 180.0  # each step the short way round
     unwrapped = longitudes[0] + np.concatenate([[0.0], np.cumsum(steps[:-1])])
-    turn = float(steps.sum())
-    ring = list(zip(unwrapped.tolist(), latitudes.tolist(), strict=True))
-    if abs(turn) > 180.0:
-        # Once round the Earth: the window holds a pole, whose whole meridian becomes the missing edge.
-        pole = 90.0 if latitudes.mean() > 0 else -90.0
-        ring += [(unwrapped[0] + turn, latitudes[0]), (unwrapped[0] + turn, pole), (unwrapped[0], pole)]
-    polygon: BaseGeometry = Polygon(ring)
-    if not polygon.is_valid:
-        polygon = shapely.make_valid(polygon)
-    west, south, east, north = polygon.bounds
-    polygon = polygon.simplify(_RELATIVE_TOLERANCE * max(east - west, north - south))
-    return _cut_at_antimeridian(polygon)
+    return _Ring(np.column_stack([unwrapped, latitudes]), float(steps.sum()))
 
 
 def _cut_at_antimeridian(polygon: BaseGeometry) -> BaseGeometry | None:
     west, _, east, _ = polygon.bounds
+    if west >= -180.0 and east <= 180.0 and isinstance(polygon, Polygon):
+        return shapely.orient_polygons(polygon) if polygon.area > 0 else None
     pieces: list[BaseGeometry] = []
     for turn in range(int(np.floor((west + 180.0) / 360.0)), int(np.ceil((east + 180.0) / 360.0))):
         offset = 360.0 * turn

@@ -67,7 +67,9 @@ class Stretch:
         scaled *= 255.0 / (self.high_B - self.low_B)
         scaled[~valid_HW] = 0
         np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled)
-        return np.nan_to_num(scaled, copy=False, nan=0.0).astype(np.uint8)
+        if pixels_HWB.dtype.kind == "f":
+            np.nan_to_num(scaled, copy=False, nan=0.0)
+        return scaled.astype(np.uint8)
 
 
 def fit_stretch(raster: Raster, bands: Sequence[int], scaling: Scaling) -> Stretch | None:

@@ -64,6 +64,8 @@ class BandStack:
             return np.zeros(shape, dtype=file.dtype), np.zeros(shape, dtype=np.bool_)
         part = rasterio.windows.Window(columns.start, rows.start, columns.length, rows.length)
         pixels_HW1, valid_HW = file.read_part(part, [0], (rows.count, columns.count))
+        if rows.count == shape[0] and columns.count == shape[1]:
+            return pixels_HW1[..., 0], valid_HW
         index = np.ix_(rows.index, columns.index)
         near = rows.near[:, None] & columns.near[None, :]
         return np.where(near, pixels_HW1[..., 0][index], 0), valid_HW[index] & near
