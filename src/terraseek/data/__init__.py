@@ -14,9 +14,10 @@ from . import (
 )  # their import enters them in DATASETS
 from .cache import PixelCache
 from .captions import caption_hash, caption_statistics, exact_id_ceiling, normalise_caption, vocabulary
-from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin, load_dataset
+from .catalog import DATASETS, LABELS_17, DatasetSpec, Download, Origin, load_dataset
 from .check import DatasetReport, check_dataset, describe
 from .dataset import ImageDataset, Sample, hash_splits, multi_hot
+from .download import download_dataset
 from .splits import draw_splits, read_splits, write_splits
 from .synthetic import synthesize
 
@@ -25,6 +26,7 @@ __all__ = [
     "LABELS_17",
     "DatasetReport",
     "DatasetSpec",
+    "Download",
     "ImageDataset",
     "Origin",
     "PixelCache",
@@ -36,6 +38,7 @@ __all__ = [
     "check_dataset",
     "describe",
     "dlrsd",
+    "download_dataset",
     "draw_splits",
     "exact_id_ceiling",
     "hash_splits",

@@ -13,7 +13,7 @@ from ..images import printable
 from ..registry import Registry, nearest
 from .dataset import ImageDataset
 
-__all__ = ["DATASETS", "LABELS_17", "DatasetSpec", "Origin", "load_dataset"]
+__all__ = ["DATASETS", "LABELS_17", "DatasetSpec", "Download", "Origin", "load_dataset"]
 
 LABELS_17: tuple[str, ...] = (
     "airplane",
@@ -38,6 +38,15 @@ LABELS_17: tuple[str, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Download:
+    """One archive of a data set: its address, the MD5 that its publishers or users know it by, the folder it holds."""
+
+    url: str
+    md5: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where a data set comes from: said whenever its files are not where they were looked for."""
 
@@ -46,6 +55,8 @@ class Origin:
     terms: str
     layout: str
     """The folder layout, in words for a person."""
+    downloads: tuple[Download, ...] = ()
+    """Archives that may be fetched directly; empty where the source wants a visit."""
 
     def missing(self, root: Path, what: str) -> NotFoundError:
         """The error for a root that lacks `what`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import DatasetError, require
-from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin
+from .catalog import DATASETS, LABELS_17, DatasetSpec, Download, Origin
 from .dataset import ImageDataset
 from .folders import assemble, first_folder, image_key, index_images, resolve_splits
 from .tables import LabelTable, label_table, read_label_table
@@ -22,6 +22,13 @@ UCMERCED = Origin(
     home="http://weegee.vision.ucmerced.edu/datasets/landuse.html, labels from https://bigearth.eu/datasets",
     terms="USGS National Map imagery, public domain; cite the papers",
     layout="UCMerced_LandUse/Images/<scene>/<scene>NN.tif beside LandUse_Multilabeled.txt",
+    downloads=(
+        Download(
+            url="http://weegee.vision.ucmerced.edu/datasets/UCMerced_LandUse.zip",
+            md5="5b7ec56793786b6dc8a908e8854ac0e4",
+            folder="UCMerced_LandUse",
+        ),
+    ),
 )
 _IMAGES = ("UCMerced_LandUse/Images", "Images", "images", "ucm/images")
 _TABLES = ("LandUse_Multilabeled.txt", "LandUse_Multilabeled.xlsx", "LandUse_multilabels.mat", "index.csv")
