@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 import types
 import typing
@@ -144,7 +145,7 @@ def to_mapping(config: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return to_mapping(value)
         if isinstance(value, Mapping):
-            return {str(key): plain(item) for key, item in value.items()}
+            return {str(key): plain(item) for key, item in value.items() if item is not None}
         if isinstance(value, (list, tuple)):
             return [plain(item) for item in value]
         return str(value) if isinstance(value, Path) else value
@@ -157,20 +158,27 @@ def to_toml(config: Any) -> str:
     """The dataclass as TOML that `load_config` reads back to an equal one."""
     lines: list[str] = []
 
+    def quoted(value: Any) -> str:
+        # JSON's escapes are TOML's, but TOML forbids the bare DEL character as well.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+    def name(key: str) -> str:
+        return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else quoted(key)
+
     def scalar(value: Any) -> str:
         if isinstance(value, dict):
-            return "{ " + ", ".join(f"{json.dumps(k)} = {scalar(v)}" for k, v in value.items()) + " }"
+            return "{ " + ", ".join(f"{quoted(k)} = {scalar(v)}" for k, v in value.items()) + " }"
         if isinstance(value, list):
             return "[" + ", ".join(map(scalar, value)) + "]"
         # TOML has no NaN/Infinity spelling of JSON; its own are nan and inf, as repr writes them.
-        return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+        return repr(value) if isinstance(value, float) else quoted(value)
 
     def section(tree: Mapping[str, Any], prefix: str) -> None:
         nested = {key: value for key, value in tree.items() if isinstance(value, dict)}
-        lines.extend(f"{key} = {scalar(value)}" for key, value in tree.items() if key not in nested)
+        lines.extend(f"{name(key)} = {scalar(value)}" for key, value in tree.items() if key not in nested)
         for key, value in nested.items():
-            lines.extend(["", f"[{prefix}{key}]"])
-            section(value, f"{prefix}{key}.")
+            lines.extend(["", f"[{prefix}{name(key)}]"])
+            section(value, f"{prefix}{name(key)}.")
 
     section(to_mapping(config), "")
     return "\n".join(lines).strip() + "\n"
