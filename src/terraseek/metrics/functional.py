@@ -177,8 +177,9 @@ def shared_labels(query_labels_C: ArrayLike, gallery_labels_GC: ArrayLike) -> tu
 
 def label_distance(query_labels_C: ArrayLike, gallery_labels_GC: ArrayLike) -> FloatArray:
     """Hamming distance of label sets: the share of the C labels on which the two disagree, (G,). Less is better."""
-    query, gallery = np.asarray(query_labels_C, dtype=bool), np.asarray(gallery_labels_GC, dtype=bool)
-    return np.asarray((query[None, :] != gallery).mean(axis=1))
+    query = np.asarray(query_labels_C, dtype=np.float64)
+    gallery = np.asarray(gallery_labels_GC, dtype=np.float64)
+    return np.asarray((query.sum() + gallery.sum(axis=1) - 2 * (gallery @ query)) / len(query))
 
 
 def _positions(ranking: Ranking, relevant_G: ArrayLike) -> IntArray:
