@@ -24,7 +24,7 @@ from .filters import (
     make_filter,
 )
 from .model import find_model
-from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, show_progress, show_table, stdout
+from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
 
 if TYPE_CHECKING:
     from ..archive import IngestReport
@@ -53,7 +53,7 @@ def create(
     if as_json:
         emit_json(archive.status())
     else:
-        stdout.print(f"{uri}: empty, for the model {archive.model.describe()}", markup=False)
+        say(f"{uri}: empty, for the model {archive.model.describe()}")
 
 
 @app.command(no_args_is_help=True)
@@ -118,7 +118,7 @@ def _show_ingest(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, **to_mapping(report)})
     else:
-        stdout.print(done)
+        say(done)
     raise_if_refused(report.refused, done)
 
 
@@ -166,7 +166,7 @@ def remove(
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, "removed": removed})
     else:
-        stdout.print(f"{removed:,} records " + ("would be removed (dry run)" if dry_run else "removed"))
+        say(f"{removed:,} records " + ("would be removed (dry run)" if dry_run else "removed"))
 
 
 @app.command(no_args_is_help=True)
@@ -213,4 +213,4 @@ def compact(uri: Uri, as_json: Json = False) -> None:
     else:
         before, after = result.bytes_before, result.bytes_after
         sizes = "" if before is None or after is None else f": {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
-        stdout.print(f"{uri} compacted{sizes}")
+        say(f"{uri} compacted{sizes}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from .output import Json, emit_json, parse_options, raise_if_refused, show_progress, show_table, stdout
+from .output import Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
 
 __all__ = ["app"]
 
@@ -63,15 +63,31 @@ def check(
         emit_json(report.to_json())
     else:
         splits_text = ", ".join(f"{split} {count:,}" for split, count in report.splits.items())
-        stdout.print(
+        say(
             f"{report.dataset}: {report.images:,} images ({splits_text}), {report.captions:,} captions, "
             f"{report.cardinality:.2f} labels per image, split {report.split_hash[:12]}"
         )
         counts = report.label_counts
         show_table("", ("label", *report.splits), [(label, *counts[label].values()) for label in counts])
         for note in report.notes:
-            stdout.print(f"note: {note}", markup=False)
+            say(f"note: {note}")
     raise_if_refused(report.problems, f"{report.images:,} images are usable")
+
+
+@app.command(no_args_is_help=True)
+def download(
+    name: Annotated[str, typer.Argument(help="A data set's name (see `terraseek data list`).")],
+    root: Annotated[Path, typer.Option(help="The folder to unpack it into.")],
+) -> None:
+    """Fetch a data set whose source allows it, checksums compared; for the others it says where to get them.
+
+    Example: `terraseek data download ucmerced-ml --root /data/UCMerced`
+    """
+    from ..data import download_dataset
+
+    with show_progress("downloading") as progress:
+        for path in download_dataset(name, root, progress=progress):
+            say(str(path))
 
 
 @app.command(no_args_is_help=True)
@@ -80,6 +96,9 @@ def synthesize(
     images: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed writes the same files.")] = 0,
     size: Annotated[int, typer.Option(min=64, max=1024, help="Edge in pixels.")] = 256,
+    layout: Annotated[Literal["ucmerced-ml", "dlrsd"], typer.Option(help="The data set whose layout it has.")] = (
+        "ucmerced-ml"
+    ),
 ) -> None:
     """Make aerial-like scenes with labels and captions, laid out as the real data sets are.
 
@@ -88,5 +107,5 @@ def synthesize(
     from ..data import synthesize as make
 
     with show_progress("drawing") as progress:
-        make(out, images=images, seed=seed, size=size, progress=progress)
-    stdout.print(f"{images:,} scenes in {out}; look at them with: terraseek data check ucmerced-ml --root {out}")
+        make(out, images=images, seed=seed, size=size, layout=layout, progress=progress)
+    say(f"{images:,} scenes in {out}; look at them with: terraseek data check {layout} --root {out}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import MissingExtraError, require
-from .output import Json, emit_json, show_progress, show_table, stdout
+from .output import Json, emit_json, say, show_progress, show_table
 from .settings import models_home
 
 if TYPE_CHECKING:
@@ -171,14 +171,12 @@ def _tell(
         place = f"{(south + north) / 2:.4f} N, {-(west + east) / 2:.4f} W"
         rows.append((name, f"{best.score:.2f} .. {page.hits[-1].score:.2f}", place))
     show_table(f"{len(archive):,} chips of a Sentinel-2 scene", ("looked for", "scores", "best hit at"), rows)
-    stdout.print()
+    say()
     show_table("", ("stage", "seconds"), [(stage, f"{seconds:.1f}") for stage, seconds in timings.items()])
-    stdout.print(
+    say(
         f"\nLook at {out / 'contact-sheet.png'}; {out / 'hits.geojson'} opens in QGIS or geojson.io.\n"
         "Try next:\n"
         f"  terraseek search {out / 'archive'} --like {example.id} --bbox=-75.60,37.60,-75.50,37.70 -k 5\n"
         f"  terraseek archive status {out / 'archive'}\n"
-        f"  terraseek archive add {out / 'archive'} YOUR.tif --chip {CHIP}",
-        markup=False,
-        soft_wrap=True,
+        f"  terraseek archive add {out / 'archive'} YOUR.tif --chip {CHIP}"
     )

@@ -7,7 +7,7 @@ import platform
 from typing import Any
 
 from .. import __version__
-from .output import Json, emit_json, show_table, stdout
+from .output import Json, emit_json, say, show_table
 from .settings import models_home
 
 __all__ = ["doctor"]
@@ -71,14 +71,14 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         emit_json(report)
         return
-    stdout.print(f"terraseek {report['terraseek']}, Python {report['python']}, {report['platform']}")
+    say(f"terraseek {report['terraseek']}, Python {report['python']}, {report['platform']}")
     packages = [(name, version or "missing") for name, version in report["packages"].items()]
     show_table("", ("package", "version"), packages)
-    stdout.print()
+    say()
     rows = []
     for extra, state in report["extras"].items():
         missing = [name for name, version in state["packages"].items() if version is None]
         rows.append((extra, "complete" if not missing else f"without {', '.join(missing)}: {state['install']}"))
     show_table("", ("extra", "state"), rows)
     found = report["models"]["found"]
-    stdout.print(f"\nmodels in {report['models']['folder']}: {', '.join(found) or 'none yet'}", markup=False)
+    say(f"\nmodels in {report['models']['folder']}: {', '.join(found) or 'none yet'}")

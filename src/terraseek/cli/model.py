@@ -9,7 +9,7 @@ import typer
 
 from ..config import to_mapping
 from ..errors import CorruptError, require
-from .output import Json, emit_json, show_table, stdout
+from .output import Json, emit_json, say, show_table
 from .settings import models_home
 
 __all__ = ["app", "find_model"]
@@ -48,7 +48,7 @@ def list_kept(
         ]
         emit_json({"schema": 1, "folder": str(folder), "models": rows})
     elif not found:
-        stdout.print(f"no models in {folder}; make one with: terraseek model export efficientnet-lite0", markup=False)
+        say(f"no models in {folder}; make one with: terraseek model export efficientnet-lite0")
     else:
         show_table(
             "",
@@ -117,10 +117,9 @@ def export(
     if as_json:
         emit_json({"schema": 1, **to_mapping(report)})
     else:
-        stdout.print(
+        say(
             f"{report.directory}: {report.bytes / 1e6:.1f} MB, fingerprint {report.fingerprint[:12]}, "
-            f"ONNX differs from torch by at most {report.max_abs_difference:.1e}",
-            markup=False,
+            f"ONNX differs from torch by at most {report.max_abs_difference:.1e}"
         )
 
 
@@ -141,4 +140,4 @@ def convert(
     if as_json:
         emit_json({"schema": 1, "target": str(target), "tensors": shapes})
     else:
-        stdout.print(f"{target}: {len(shapes)} tensors", markup=False)
+        say(f"{target}: {len(shapes)} tensors")

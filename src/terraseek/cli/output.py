@@ -37,6 +37,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 SHOWN_REFUSED = 20
 
 
+def say(text: str = "", *, to: Console = stdout) -> None:
+    """Print one line as it is: nothing in it is markup, and only the terminal wraps it."""
+    to.print(text, markup=False, soft_wrap=True)
+
+
 def emit_json(value: Any) -> None:
     """Print one JSON document on stdout; text from data stays text (no markup, no control characters raw)."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n")
@@ -99,7 +104,7 @@ def raise_if_refused(refused: Sequence[Refused], done: str) -> None:
     if not refused:
         return
     for item in refused[:SHOWN_REFUSED]:
-        stderr.print(f"refused {_cell(item)}", markup=False, soft_wrap=True)
+        say(f"refused {_cell(item)}", to=stderr)
     if len(refused) > SHOWN_REFUSED:
-        stderr.print(f"... and {len(refused) - SHOWN_REFUSED} more (all of them with --json)")
+        say(f"... and {len(refused) - SHOWN_REFUSED} more (all of them with --json)", to=stderr)
     raise PartialError(f"{done}; {len(refused)} refused", refused)

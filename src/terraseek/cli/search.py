@@ -24,7 +24,7 @@ from .filters import (
     make_filter,
 )
 from .model import find_model
-from .output import Json, emit_json, show_table, stderr
+from .output import Json, emit_json, say, show_table, stderr
 
 if TYPE_CHECKING:
     from ..search import Page, Retriever
@@ -173,9 +173,9 @@ def _show(page: Page, *, as_json: bool, as_geojson: bool, as_csv: bool) -> None:
             for hit in page.hits
         ]
         show_table("", ("rank", "score", "id", "labels", "bbox", "source"), rows)
-        stderr.print(f"{len(page.hits):,} of {page.matched:,} that matched the conditions")
+        say(f"{len(page.hits):,} of {page.matched:,} that matched the conditions", to=stderr)
         if page.next:
-            stderr.print(f"the next page: --after {page.next}", markup=False, soft_wrap=True)
+            say(f"the next page: --after {page.next}", to=stderr)
 
 
 def _draw(retriever: Retriever, page: Page, images: list[Path], like: list[str], out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import require
-from .output import Json, emit_json, show_progress, show_table, stderr, stdout
+from .output import Json, emit_json, say, show_progress, show_table, stderr
 from .settings import pixel_cache_home
 
 __all__ = ["train"]
@@ -39,7 +39,7 @@ def train(
 
         def tell(row: Mapping[str, float]) -> None:
             values = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-            stderr.print(values, markup=False, soft_wrap=True)
+            say(values, to=stderr)
 
         run = run_training(resolved, folder, resume=resume, cache=pixel_cache_home(), progress=progress, on_epoch=tell)
     if as_json:
@@ -56,9 +56,7 @@ def train(
         )
         return
     show_table("validation", ("measure", "value"), list(run.validation.items()))
-    stdout.print(
+    say(
         f"{run.model}: best of {len(run.epochs)} epochs was {run.best_epoch}, {run.seconds / 60:.1f} min\n"
-        f"judge it with: terraseek evaluate {run.model} --dataset {resolved.data.name} --root {resolved.data.root}",
-        markup=False,
-        soft_wrap=True,
+        f"judge it with: terraseek evaluate {run.model} --dataset {resolved.data.name} --root {resolved.data.root}"
     )

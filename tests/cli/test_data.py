@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+
+def test_list_names_origin_and_terms(run: Run) -> None:
+    listed = {entry["name"]: entry for entry in run("data", "list", "--json").json["datasets"]}
+    assert {"ucmerced-ml", "ml-aid", "dlrsd", "table"} <= listed.keys()
+    assert all(entry["terms"] for entry in listed.values())
+    assert "ucmerced-ml" in run("data", "list").out
+
+
+def test_synthesized_scenes_pass_the_check(run: Run, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    assert run("data", "synthesize", scenes, "--images", 12, "--seed", 3, "--size", 64).code == 0
+    report = run("data", "check", "ucmerced-ml", "--root", scenes, "--decode", "--json").json
+    assert report["images"] == 12
+    assert report["problems"] == []
+    assert "12 images" in run("data", "check", "ucmerced-ml", "--root", scenes).out
+    next(scenes.rglob("*.tif")).write_bytes(b"")
+    damaged = run("data", "check", "ucmerced-ml", "--root", scenes, "--decode", "--json")
+    assert damaged.code == 5
+    assert len(damaged.json["problems"]) == 1
+
+
+def test_missing_files_say_where_to_get_them(run: Run, tmp_path: Path) -> None:
+    result = run("data", "check", "whdld", "--root", tmp_path)
+    assert result.code == 3
+    assert "https://" in result.err
+    assert "research use" in result.err
+
+
+def test_download_of_what_has_none(run: Run, tmp_path: Path) -> None:
+    result = run("data", "download", "whdld", "--root", tmp_path)
+    assert result.code == 2
+    assert "get it from" in result.err
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "folder", "images", "splits"),
+    [
+        ("ucmerced-ml", "ucm", 2100, {"train": 1285, "val": 395, "test": 420}),
+        ("ml-aid", "aid", 3000, {"train": 1917, "val": 483, "test": 600}),
+    ],
+)
+def test_real_data(run: Run, terraseek_data: Path, name: str, folder: str, images: int, splits: dict[str, int]) -> None:
+    report = run("data", "check", name, "--root", terraseek_data / folder, "--json").json
+    assert (report["images"], report["labels"], report["splits"]) == (images, 17, splits)
