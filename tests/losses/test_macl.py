@@ -233,7 +233,7 @@ def test_temperature_grows_with_overlap_and_anchor_rarity() -> None:
 
 def test_core_receives_what_the_formula_says() -> None:
     embeddings, labels = batch(6, 3, 2)
-    loss = MACLLoss(statistics(3, 2))
+    loss = MACLLoss(statistics(3, 2), fading=0.0)
     pairs = loss._pairs(embeddings, labels, *[None] * 4)
     weight = loss.pair_weights(pairs, pairs.positive_NM)
     tau, _ = loss.temperatures(pairs, pairs.positive_NM)

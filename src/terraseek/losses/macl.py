@@ -66,11 +66,11 @@ class MACLConfig:
     aggregation: Aggregation = "sum"
     gamma: float = 1.3
     kappa: float = 100.0
-    eta: float = 0.5
-    alpha: float = 1.0
+    eta: float = 0.0
+    alpha: float = 0.5
     beta: float = 0.5
-    overlap: Overlap = "jaccard"
-    fading: float = 0.0
+    overlap: Overlap = "recall"
+    fading: float = 1.8
     dts: Scaling = "both"
     anchor_rarity: AnchorRarity = "mean"
     temperature_min: float = 0.01
@@ -115,18 +115,19 @@ class MACLLoss(ContrastiveLoss):
     Formula:
         .. math::
             L_i = -\frac{1}{W_i} \sum_{p \in P(i)} w_{ip} \log
-                  \frac{\exp(s_{ip}/\tau_{ip})}{\sum_{a \ne i} \exp(s_{ia}/\tau_{ia})}
+                  \frac{\exp(s_{ip}/\tau_{ip})}{\sum_{a \ne i} v_{ia} \exp(s_{ia}/\tau_{ia})}
 
         .. math::
             w_{ip} = J_{ip}^\eta \sum_{c \in y_i \cap y_p} \rho_c, \qquad
             \rho_c = clip((median(f) / f_c)^\gamma, 1/\kappa, \kappa)
 
         .. math::
-            \tau_{ip} = clip(\tau_0 (1 + \alpha J_{ip}) (1 + \beta r_i), \tau_{min}, \tau_{max})
+            \tau_{ia} = clip(\tau_0 (1 + \alpha o_{ia}) (1 + \beta r_i), \tau_{min}, \tau_{max}), \qquad
+            v_{ia} = \max(0.05, 1 - \phi \alpha J_{ia})
 
-        with J the Jaccard overlap, f_c the training frequency of label c, and r_i the mean over the anchor's labels of
-        log rho_c scaled to 0..1 (0 throughout when all labels are equally rare). `fading` k > 0 multiplies the
-        denominator's terms by :math:`\max(0.05, 1 - k \alpha J_{ia})`: what shares labels is less of a negative.
+        with J the Jaccard overlap, f_c the training frequency of label c, o the overlap (`overlap`: the share of the
+        anchor's labels that a has too, or J), phi `fading` (what shares labels is less of a negative), and r_i the mean
+        over the anchor's labels of log rho_c scaled to 0..1 (0 throughout when all labels are equally rare).
 
     Source:
         arXiv 2512.16294 states the two ideas, pairwise label reweighting (PLR) and dynamic temperature scaling (DTS),
@@ -151,7 +152,7 @@ class MACLLoss(ContrastiveLoss):
         >>> labels = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
         >>> loss = MACLLoss(LabelStatistics.from_labels(labels), gamma=1.0)
         >>> loss(torch.eye(4), labels)
-        tensor(1.0986)
+        tensor(0.5812)
     """
 
     needs_statistics: ClassVar[bool] = True
