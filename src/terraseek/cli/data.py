@@ -71,7 +71,7 @@ def check(
         show_table("", ("label", *report.splits), [(label, *counts[label].values()) for label in counts])
         for note in report.notes:
             say(f"note: {note}")
-    raise_if_refused(report.problems, f"{report.images:,} images are usable")
+    raise_if_refused(report.problems, f"{report.dataset} checked")
 
 
 @app.command(no_args_is_help=True)
