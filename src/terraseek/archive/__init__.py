@@ -8,7 +8,9 @@ from .kept_model import create_archive, open_archive
 from .manifest import FORMAT_VERSION, ModelIdentity
 from .ranking import Mode, Ranking
 from .record import DEFAULT_COLLECTION, Record, Window
+from .reports import Problem, RepairReport, VerifyReport
 from .sources import Source, find_sources
+from .verify import repair_archive, verify_archive
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -22,9 +24,12 @@ __all__ = [
     "Interval",
     "Mode",
     "ModelIdentity",
+    "Problem",
     "Ranking",
     "Record",
+    "RepairReport",
     "Source",
+    "VerifyReport",
     "Window",
     "bbox_of",
     "box_geometry",
@@ -35,4 +40,6 @@ __all__ = [
     "open_archive",
     "parse_bbox",
     "parse_interval",
+    "repair_archive",
+    "verify_archive",
 ]

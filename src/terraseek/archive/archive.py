@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptError, NotFoundError, UsageError
 from ..typing import Encoder, FloatArray
+from .ann import build_index
 from .filters import Filter
 from .footprint import Bbox, bbox_of_boxes
 from .lock import writer_lock
 from .manifest import Manifest, ModelIdentity
 from .ranking import Mode, Ranking, rank
 from .record import Record
+from .reports import VerifyReport
 from .schema import BBOX_COLUMNS, check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
 from .storage import connect, local_directory, open_table, quote, remove_old_versions, storage_errors
@@ -57,6 +59,11 @@ class CompactResult:
 class Archive:
     """A set of records with vectors of one model. Many readers, one writer at a time.
 
+    Attributes:
+        uri: where it is.
+        manifest: its format and model.
+        connection: the LanceDB connection underneath.
+
     Every change is one commit: a reader, or a crash, sees the archive before it or after it. An open archive follows
     what other processes write: each call looks at the newest version. Reading is safe from several threads.
 
@@ -73,7 +80,7 @@ class Archive:
         self.uri = uri
         self.manifest = manifest
         self._directory = local_directory(uri)
-        self._connection = connection
+        self.connection = connection
         self._table = table
         self._snapshot: Snapshot | None = None
         self._guard = threading.RLock()
@@ -171,7 +178,7 @@ class Archive:
             self._table.checkout_latest()
             version = int(self._table.version)
             if self._snapshot is None or self._snapshot.version != version:
-                table = open_table(self._connection, RECORDS, self.uri, version)
+                table = open_table(self.connection, RECORDS, self.uri, version)
                 previous = self._snapshot
                 self._snapshot = (
                     Snapshot.load(table, version) if previous is None else previous.successor(table, version)
@@ -283,7 +290,7 @@ class Archive:
         for entry in self._table.list_indices():
             if "vector" in entry.columns:
                 stats = self._table.index_stats(entry.name)
-                return {"kind": entry.index_type, "indexed": stats.num_indexed_rows, "rest": stats.num_unindexed_rows}
+                return {"kind": stats.index_type, "indexed": stats.num_indexed_rows, "rest": stats.num_unindexed_rows}
         return None
 
     def _bytes(self) -> int | None:
@@ -301,6 +308,12 @@ class Archive:
             missing = ids[int(np.argmin(positions))]
             raise NotFoundError(f"{self.uri} has no record {missing!r:.100}")
         return positions
+
+    def verify(self, *, recall: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Compare everything with its checksum, see `terraseek.archive.verify_archive`."""
+        from .verify import verify_archive
+
+        return verify_archive(self, recall=recall, progress=progress)
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -379,6 +392,16 @@ class Archive:
                 remove_old_versions(sources)
             return CompactResult(bytes_before=before, bytes_after=self._bytes())
 
+    def build_index(self, *, wait: float = 10.0) -> None:
+        """Build, or rebuild, the index on disk that `search(mode="ann")` uses; a cache that may be dropped.
+
+        Raises:
+            UsageError: there are too few records to be worth one.
+        """
+        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "building the index"):
+            self._table.checkout_latest()
+            build_index(self._table)
+
     # -- sources --------------------------------------------------------------------------------------------------
 
     def source_states(self) -> dict[str, str]:
@@ -396,7 +419,7 @@ class Archive:
 
     def _sources(self) -> Any | None:
         try:
-            return open_table(self._connection, SOURCES, self.uri)
+            return open_table(self.connection, SOURCES, self.uri)
         except (NotFoundError, CorruptError):
             # A cache of what is complete: where it is lost, sources are read again.
             return None
@@ -406,9 +429,18 @@ class Archive:
         rows = [{"source": s, "state": state, "records": counts[s]} for s, state in complete.items()]
         table = self._sources()
         if table is None:
-            table = self._connection.create_table(SOURCES, schema=SOURCES_SCHEMA, mode="overwrite")
+            table = self.connection.create_table(SOURCES, schema=SOURCES_SCHEMA, mode="overwrite")
         merge = table.merge_insert("source").when_matched_update_all().when_not_matched_insert_all()
         merge.execute(pa.Table.from_pylist(rows, schema=SOURCES_SCHEMA))
+
+    def forget_sources(self, sources: frozenset[str] | None) -> None:
+        """Note these sources (None: all) as incomplete, so that they are read again when next added."""
+        with writer_lock(self._directory), self._guard, storage_errors(self.uri, "forgetting sources"):
+            table = self._sources()
+            if table is not None and sources is None:
+                table.delete("true")
+            elif table is not None and sources:
+                table.delete(f"source IN ({', '.join(map(quote, sorted(sources)))})")
 
     def _forget_empty(self, sources: Any) -> None:
         present = set(self.snapshot().column("source").unique().to_pylist())

@@ -1,0 +1,211 @@
+"""Is everything still what was written? And if not, save what is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ..errors import CorruptError, IntegrityError, NotFoundError, TerraseekError
+from .archive import RECORDS, SOURCES, Archive
+from .lock import writer_lock
+from .reports import Problem, RepairReport, VerifyReport
+from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
+from .snapshot import Snapshot
+from .storage import local_directory, storage_errors, take
+
+__all__ = ["repair_archive", "verify_archive"]
+
+CHUNK = 2048
+SMALLEST = 64
+"""A chunk that cannot be read is halved down to this many rows to save its neighbours, then given up."""
+FRAGMENT_SHIFT = 32
+"""The upper half of a Lance row id is the fragment, which is a file."""
+RECALL_QUERIES, RECALL_K = 50, 10
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress | None = None) -> VerifyReport:
+    """Read every record, vector and thumbnail and compare it with its checksum.
+
+    Args:
+        archive: stays readable and writable meanwhile; one version of it is checked.
+        recall: also compare the ann index with exact search, on vectors of the archive itself.
+        progress: called with rows done and rows in all.
+
+    Raises:
+        UsageError: `recall` without an index.
+    """
+    snapshot = archive.snapshot()
+    problems = list(_of_the_whole(archive, snapshot))
+    seen: dict[str, int] = {}
+    doubled: list[tuple[str, int]] = []
+    damaged: set[int] = set()
+    for start in range(0, snapshot.size, CHUNK):
+        for found in _of_rows(snapshot.table, snapshot.row_ids[start : start + CHUNK], archive.uri):
+            if isinstance(found, Problem):
+                problems.append(found)
+                damaged.update(found.rows)
+                continue
+            for name, row in found:
+                if name in seen:
+                    doubled.append((name, min(row, seen[name])))
+                seen[name] = max(row, seen.get(name, row))
+        if progress:
+            progress(min(start + CHUNK, snapshot.size), snapshot.size)
+    problems += [
+        Problem(kind="duplicate", detail=f"there are two records {name!r:.100}", ids=(name,), rows=(row,))
+        for name, row in doubled
+    ]
+    measured = _recall(archive, snapshot) if recall else None
+    intact = snapshot.size - len(damaged | {row for _, row in doubled})
+    return VerifyReport(records=snapshot.size, intact=intact, problems=tuple(problems), recall=measured)
+
+
+def _of_the_whole(archive: Archive, snapshot: Snapshot) -> Iterator[Problem]:
+    dim = snapshot.table.schema.field("vector").type.list_size
+    if dim != archive.dim:
+        detail = f"vectors have {dim} dimensions, the manifest's model has {archive.dim}"
+        yield Problem(kind="model", detail=detail)
+    with storage_errors(archive.uri, "counting its records"):
+        counted = int(snapshot.table.count_rows())
+    if counted != snapshot.size:
+        yield Problem(kind="count", detail=f"the manifest counts {counted} records, {snapshot.size} are there")
+
+
+def _of_rows(table: Any, rows: NDArray[np.uint64], uri: str) -> Iterator[Problem | list[tuple[str, int]]]:
+    """The problems of some rows, and the (id, row) pairs of those that could be read."""
+    try:
+        with storage_errors(uri, "verifying it"):
+            names = [*RECORD_COLUMNS, "crc_record", "vector", "crc_vector", "thumbnail", "crc_thumbnail"]
+            found = take(table, rows, names)
+            vectors = vector_matrix(found["vector"])
+            same = pc.equal(vector_checksums(vectors), found["crc_vector"].combine_chunks())
+            plain = found.drop_columns(["vector"]).to_pylist()
+    except (TerraseekError, UnicodeDecodeError) as error:
+        for part in _parts(rows):
+            yield from _of_rows(table, part, uri)
+        if not _parts(rows):
+            where = f"{len(rows)} rows of fragment {int(rows[0]) >> FRAGMENT_SHIFT}"
+            yield Problem(kind="unreadable", detail=f"{where} cannot be read: {error}", rows=tuple(map(int, rows)))
+        return
+    intact_vectors = same.to_numpy(zero_copy_only=False)
+    readable = []
+    for row_id, row, intact_vector in zip(map(int, rows), plain, intact_vectors, strict=True):
+        problem = _of_row(row_id, row, bool(intact_vector))
+        if problem is not None:
+            yield problem
+        if problem is None or problem.kind == "thumbnail":
+            readable.append((row["id"], row_id))
+    yield readable
+
+
+def _parts(rows: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+    """Smaller parts of rows that cannot be read together: by the file they are in, then by halves; none when small."""
+    borders = np.flatnonzero(np.diff(rows >> np.uint64(FRAGMENT_SHIFT))) + 1
+    if len(borders):
+        return np.split(rows, borders)
+    return np.array_split(rows, 2) if len(rows) > SMALLEST else []
+
+
+def _of_row(row_id: int, row: dict[str, Any], intact_vector: bool) -> Problem | None:
+    try:
+        record_from_row(row)
+    except CorruptError as error:
+        return Problem(kind="record", detail=str(error), rows=(row_id,))  # its id may be what changed
+    if not intact_vector:
+        detail = f"the vector of record {row['id']!r:.100} has changed on disk"
+        return Problem(kind="vector", detail=detail, ids=(row["id"],), rows=(row_id,))
+    try:
+        checked_thumbnail(row)
+    except CorruptError as error:
+        return Problem(kind="thumbnail", detail=str(error), ids=(row["id"],), rows=(row_id,))
+    return None
+
+
+def _recall(archive: Archive, snapshot: Snapshot) -> float:
+    """Share of the exact nearest 10 that ann finds, over records drawn with a fixed seed."""
+    chosen = np.random.default_rng(0).permutation(snapshot.size)[:RECALL_QUERIES]
+    found = wanted = 0
+    for query_D in snapshot.vectors(chosen, archive.dim):
+        exact = archive.search(query_D, RECALL_K, mode="exact")
+        near = archive.search(query_D, RECALL_K, mode="ann")
+        # Equal scores are equally right: what counts is whether a hit is as near as the exact last one.
+        found += sum(score >= exact.scores[-1] for score in near.scores)
+        wanted += len(exact.scores)
+    return found / wanted if wanted else 1.0
+
+
+def repair_archive(uri: str | Path, *, progress: Progress | None = None) -> RepairReport:
+    """Bring a damaged archive back to a sound one, keeping everything that is intact.
+
+    A damaged manifest is set aside and the version before it counts. Damaged records are taken out, a damaged
+    thumbnail is dropped, a broken index is removed (it can be built again). The sources concerned are forgotten, so
+    that adding them again brings back what was lost. No data file is deleted before the next `compact`.
+
+    Raises:
+        NotFoundError: there is no archive.
+        CorruptError: no version can be opened.
+    """
+    uri = str(uri)
+    went_back = _go_back(uri)
+    archive = Archive.open(uri)
+    report = verify_archive(archive, progress=progress)
+    pictures = [p for p in report.problems if p.kind == "thumbnail"]
+    doomed = sorted({row for p in report.problems if p.kind != "thumbnail" for row in p.rows})
+    sources = _sources_of(archive, report) if doomed else frozenset()
+    if doomed:
+        with writer_lock(local_directory(uri)), storage_errors(uri, "repairing it"):
+            table = archive.connection.open_table(RECORDS)
+            _drop_index(table)
+            table.delete(f"_rowid IN ({', '.join(map(str, doomed))})")
+        archive.forget_sources(sources)
+    bare = tuple(name for p in pictures for name in p.ids)
+    if bare:
+        archive.add(archive.get(bare, thumbnails=False), archive.vectors(bare))
+    removed = tuple(name for p in report.problems if p.kind in ("record", "vector") for name in p.ids)
+    return RepairReport(removed=removed, removed_rows=len(doomed), without_thumbnail=bare, went_back=went_back)
+
+
+def _sources_of(archive: Archive, report: VerifyReport) -> frozenset[str] | None:
+    """The sources of damaged records; None, for all, where one can no longer be told."""
+    harmed = [p for p in report.problems if p.kind in ("unreadable", "record", "vector")]
+    if any(p.kind != "vector" for p in harmed):
+        return None
+    ids = [name for p in harmed for name in p.ids]
+    return frozenset(record.source for record in archive.get(ids, thumbnails=False))
+
+
+def _drop_index(table: Any) -> None:
+    for entry in table.list_indices():
+        table.drop_index(entry.name)
+
+
+def _go_back(uri: str) -> tuple[str, ...]:
+    """Set damaged manifests aside, newest first, until one can be opened."""
+    directory = local_directory(uri)
+    moved: list[str] = []
+    while True:
+        try:
+            Archive.open(uri)
+            return tuple(moved)
+        except NotFoundError:
+            raise
+        except IntegrityError:
+            versions = None if directory is None else directory / f"{RECORDS}.lance" / "_versions"
+            # Lance names manifests so that the newest sorts first.
+            manifests = sorted(versions.glob("*.manifest")) if versions is not None and versions.is_dir() else []
+            if directory is None or len(manifests) < 2:
+                raise
+            aside = directory / "damaged"
+            aside.mkdir(exist_ok=True)
+            shutil.move(manifests[0], aside / manifests[0].name)
+            # The hint names the newest version; without it Lance lists the folder.
+            (manifests[0].parent / "latest_version_hint.json").unlink(missing_ok=True)
+            shutil.rmtree(directory / f"{SOURCES}.lance", ignore_errors=True)
+            moved.append(manifests[0].name)
