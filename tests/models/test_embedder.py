@@ -26,7 +26,7 @@ def test_embeddings_are_unit_vectors_in_float32() -> None:
     images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         plain = embedder(images)
-        torch.testing.assert_close(plain, embedder.embed(embedder.features(images)))
+        torch.testing.assert_close(plain, embedder.embed(embedder.features(images)).vectors_ND)
         with torch.autocast("cpu", torch.bfloat16):
             half = embedder(images)
     for vectors in (plain, half):
@@ -60,9 +60,7 @@ def test_bad_configs() -> None:
     with pytest.raises(ConfigError, match="an input of 4 bands needs mean and std"):
         embedder_config("resnet-18", input_size=64, dim=8, bands=4)
     config = embedder_config("resnet-18", input_size=64, dim=8, network=NetworkConfig(head="none"))
-    with pytest.raises(
-        ConfigError, match="dim is 8, but without a head it is the number of features of resnet-18, 512"
-    ):
+    with pytest.raises(ConfigError, match="dim is 8, but without a head it is the number of features, 512"):
         build_embedder(config)
     config.network["hiden"] = 3
     with pytest.raises(ConfigError, match=r"unknown key 'network\.hiden': did you mean 'hidden'"):

@@ -100,6 +100,27 @@ class OnnxEncoder:
             vectors[start : start + len(batch)] = self._image.run(["vectors"], {"image": batch})[0]
         return vectors
 
+    def encode_images_and_concepts(
+        self, images: Sequence[ImageArray]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Encode images as `encode_images`, and score the config's `concepts` in the same run.
+
+        Returns:
+            (N, D) unit rows, and (N, C) scores in 0..1 in the order of ``config.concepts``.
+
+        Raises:
+            UsageError: the model predicts no concepts, or as `encode_images`.
+        """
+        if "concepts" not in {output.name for output in self._image.get_outputs()}:
+            raise UsageError(f"the model {self.directory.name!r} predicts no concepts: use one trained on captions")
+        vectors = np.empty((len(images), self.dim), dtype=np.float32)
+        scores = np.empty((len(images), len(self.config.concepts)), dtype=np.float32)
+        for start in range(0, len(images), self.batch_size):
+            batch = preprocess(images[start : start + self.batch_size], self.config)
+            rows = slice(start, start + len(batch))
+            vectors[rows], scores[rows] = self._image.run(["vectors", "concepts"], {"image": batch})
+        return vectors, scores
+
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts into (N, D) unit rows in the space of the images; a text too long is cut, as in training.
 

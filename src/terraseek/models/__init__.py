@@ -1,33 +1,69 @@
-"""Networks: backbones, heads, the embedders made of them, and their way to and from model directories."""
+"""Networks: backbones, text encoders, heads, the embedders made of them; to and from model directories."""
 
 from .backbone import BACKBONES, Backbone, build_backbone
 from .efficientnet import EfficientNetLite
-from .embedder import ImageEmbedder, NetworkConfig, ProjectionHead, build_embedder, embedder_config
-from .export import ExportReport, imagenet_model, load_model, save_model
+from .embedder import (
+    ConceptHead,
+    Embedding,
+    ImageEmbedder,
+    NetworkConfig,
+    ProjectionHead,
+    build_embedder,
+    embedder_config,
+)
+from .export import ExportReport, imagenet_model, load_image_text_model, load_model, save_model
 from .hierarchical import HierarchicalAggregator
+from .image_text import ImageTextEmbedder, TextEmbedder, build_image_text_embedder, text_config
+from .momentum import MomentumEncoder
 from .pooling import GPO, masked_mean, position_codes
 from .resnet import ResNet
+from .text import (
+    TEXT_ENCODERS,
+    GruText,
+    TextEncoder,
+    TextNetworkConfig,
+    TransformerText,
+    build_text_encoder,
+    minilm_tokenizer_file,
+)
+from .vocabulary import word_tokenizer
 from .weights import adapt_bands, convert_weights
 
 __all__ = [
     "BACKBONES",
     "GPO",
+    "TEXT_ENCODERS",
     "Backbone",
+    "ConceptHead",
     "EfficientNetLite",
+    "Embedding",
     "ExportReport",
+    "GruText",
     "HierarchicalAggregator",
     "ImageEmbedder",
+    "ImageTextEmbedder",
+    "MomentumEncoder",
     "NetworkConfig",
     "ProjectionHead",
     "ResNet",
+    "TextEmbedder",
+    "TextEncoder",
+    "TextNetworkConfig",
+    "TransformerText",
     "adapt_bands",
     "build_backbone",
     "build_embedder",
+    "build_image_text_embedder",
+    "build_text_encoder",
     "convert_weights",
     "embedder_config",
     "imagenet_model",
+    "load_image_text_model",
     "load_model",
     "masked_mean",
+    "minilm_tokenizer_file",
     "position_codes",
     "save_model",
+    "text_config",
+    "word_tokenizer",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,17 @@ from ..config import from_mapping, to_mapping
 from ..encoders import ModelConfig
 from ..errors import ConfigError
 from .backbone import BACKBONES, Backbone, build_backbone
+from .hierarchical import HierarchicalAggregator
 
-__all__ = ["ImageEmbedder", "NetworkConfig", "ProjectionHead", "build_embedder", "embedder_config"]
+__all__ = [
+    "ConceptHead",
+    "Embedding",
+    "ImageEmbedder",
+    "NetworkConfig",
+    "ProjectionHead",
+    "build_embedder",
+    "embedder_config",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +33,10 @@ class NetworkConfig:
     """What stands above the backbone.
 
     Attributes:
+        aggregator: "none" takes the backbone's pooled features; "mean" and "channels" are the two forms of
+            `HierarchicalAggregator`.
+        aggregator_dim: number of features that the aggregator gives.
+        concept_head: predict the config's `concepts` and add them to the embedding, see `ConceptHead`.
         head: "mlp" projects the features; "none" takes them as they are (then D is the number of features).
         hidden: width of the hidden layer; 0 for a linear projection.
         dropout: share of hidden units dropped in training.
@@ -32,8 +45,13 @@ class NetworkConfig:
     head: Literal["mlp", "none"] = "mlp"
     hidden: int = 512
     dropout: float = 0.0
+    aggregator: Literal["none", "mean", "channels"] = "none"
+    aggregator_dim: int = 512
+    concept_head: bool = False
 
     def __post_init__(self) -> None:
+        if self.aggregator_dim < 1:
+            raise ConfigError(f"aggregator_dim is {self.aggregator_dim}, it must be at least 1")
         if self.hidden < 0:
             raise ConfigError(f"hidden is {self.hidden}, it must be at least 0")
         if not 0 <= self.dropout < 1:
@@ -61,59 +79,149 @@ class ProjectionHead(nn.Sequential):
             super().__init__(nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
 
 
+class Embedding(NamedTuple):
+    """What a side of a model gives for a batch.
+
+    Attributes:
+        vectors_ND: unit vectors, float32.
+        concept_logits_NC: scores of the concepts before the sigmoid, float32; None without a concept head.
+    """
+
+    vectors_ND: Tensor
+    concept_logits_NC: Tensor | None
+
+
+class ConceptHead(nn.Module):
+    """Predicts concepts from a latent vector, and adds what it predicts to it.
+
+    logits = linear(latent);  embedding = latent + sigmoid(logits), the latter mapped linearly to D dimensions where
+    the number of concepts is another. After KAMCL, 2023, https://doi.org/10.1109/TGRS.2023.3332317, where it is equal.
+
+    Args:
+        dim: number of dimensions D.
+        concepts: number of concepts C.
+    """
+
+    def __init__(self, dim: int, concepts: int) -> None:
+        super().__init__()
+        self.predict = nn.Linear(dim, concepts)
+        self.add = nn.Identity() if concepts == dim else nn.Linear(concepts, dim, bias=False)
+
+    def forward(self, latent_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """The embedding, (N, D), not yet of unit length, and the logits, (N, C)."""
+        logits_NC: Tensor = self.predict(latent_ND)
+        return latent_ND + self.add(logits_NC.sigmoid()), logits_NC
+
+
+def finish(latent_ND: Tensor, concept_head: ConceptHead | None) -> Embedding:
+    """Concepts and unit length: the end that the image side and the text side have in common."""
+    logits_NC = None
+    if concept_head is not None:
+        latent_ND, logits_NC = concept_head(latent_ND)
+        logits_NC = logits_NC.float()
+    # In half precision the norm of 128 squares loses the digits that tell near neighbours apart.
+    return Embedding(F.normalize(latent_ND.float(), dim=-1), logits_NC)
+
+
 class ImageEmbedder(nn.Module):
     """Preprocessed images to unit vectors.
 
     Args:
-        backbone: gives the features.
-        head: projects them; None takes the features as the embedding.
+        backbone: gives the feature maps.
+        head: projects the features; None takes them as the embedding.
+        dim: number of embedding dimensions D.
+        aggregator: makes features of the backbone's maps; None takes the backbone's pooled ones.
+        concept_head: predicts concepts, and adds them to the embedding.
 
     Attributes:
         dim: number of embedding dimensions D.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module | None, dim: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module | None,
+        dim: int,
+        aggregator: HierarchicalAggregator | None = None,
+        concept_head: ConceptHead | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.aggregator = aggregator
         self.head = nn.Identity() if head is None else head
+        self.concept_head = concept_head
         self.dim = dim
 
     def features(self, images_NBHW: Tensor) -> Tensor:
-        """The backbone's pooled features, (N, F)."""
-        features: Tensor = self.backbone(images_NBHW)
+        """Pooled features, (N, F), before the head."""
+        features: Tensor = (
+            self.backbone(images_NBHW)
+            if self.aggregator is None
+            else self.aggregator(self.backbone.levels(images_NBHW))
+        )
         return features
 
-    def embed(self, features_NF: Tensor) -> Tensor:
-        """Unit vectors, (N, D) float32, of features."""
-        # In half precision the norm of 128 squares loses the digits that tell near neighbours apart.
-        return F.normalize(self.head(features_NF).float(), dim=-1)
+    def embed(self, features_NF: Tensor) -> Embedding:
+        """Unit vectors and concept scores of features."""
+        return finish(self.head(features_NF), self.concept_head)
+
+    def outputs(self, images_NBHW: Tensor) -> Embedding:
+        """Unit vectors and concept scores of preprocessed images."""
+        return self.embed(self.features(images_NBHW))
 
     def forward(self, images_NBHW: Tensor) -> Tensor:
         """Unit vectors, (N, D) float32, of preprocessed images."""
-        return self.embed(self.features(images_NBHW))
+        return self.outputs(images_NBHW).vectors_ND
 
 
 def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -> ImageEmbedder:
-    """Build the network that a model's config describes.
+    """Build the network that a model's config describes: its image side.
 
     Args:
-        config: `architecture`, `bands`, `dim` and `network` say what to build.
-        pretrained: the backbone's weights, see `build_backbone`; the head's are always random.
+        config: `architecture`, `input_size`, `bands`, `dim`, `concepts` and `network` say what to build.
+        pretrained: the backbone's weights, see `build_backbone`; all others are random.
 
     Raises:
-        ConfigError: an unknown backbone, an unknown key in `network`, or no head where D is not the number of features.
+        ConfigError: an unknown backbone, an unknown key in `network`, no head where D is not the number of features,
+            or a concept head without concepts.
     """
     network = from_mapping(NetworkConfig, config.network, "network.")
     backbone = build_backbone(config.architecture, pretrained, config.bands)
-    if network.head == "none":
-        if config.dim != backbone.dim:
-            raise ConfigError(
-                f"dim is {config.dim}, but without a head it is the number of features of {config.architecture}, "
-                f"{backbone.dim}"
-            )
-        return ImageEmbedder(backbone, None, config.dim)
-    head = ProjectionHead(backbone.dim, config.dim, network.hidden, network.dropout)
-    return ImageEmbedder(backbone, head, config.dim)
+    aggregator = None
+    if network.aggregator != "none":
+        aggregator = HierarchicalAggregator(
+            backbone.level_channels, network.aggregator_dim, network.aggregator, config.input_size
+        )
+    features = backbone.dim if aggregator is None else aggregator.dim
+    concept_head = build_concept_head(config) if network.concept_head else None
+    head = build_head(network.head, features, config.dim, network.hidden, network.dropout)
+    return ImageEmbedder(backbone, head, config.dim, aggregator, concept_head)
+
+
+def build_head(
+    kind: Literal["mlp", "none"], features: int, dim: int, hidden: int, dropout: float
+) -> ProjectionHead | None:
+    """The head from `features` to `dim`; None where there is none.
+
+    Raises:
+        ConfigError: no head, but two different numbers of dimensions.
+    """
+    if kind == "mlp":
+        return ProjectionHead(features, dim, hidden, dropout)
+    if features != dim:
+        raise ConfigError(f"dim is {dim}, but without a head it is the number of features, {features}")
+    return None
+
+
+def build_concept_head(config: ModelConfig) -> ConceptHead:
+    """The concept head for the config's concepts.
+
+    Raises:
+        ConfigError: the config has none.
+    """
+    if not config.concepts:
+        raise ConfigError("a concept head needs concepts: the words that its scores stand for")
+    return ConceptHead(config.dim, len(config.concepts))
 
 
 def embedder_config(

@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..encoders import (
     CONFIG_FILE,
     IMAGE_FILE,
+    TEXT_FILE,
+    TOKENIZER_FILE,
     WEIGHTS_FILE,
     ModelConfig,
     model_fingerprint,
@@ -31,9 +34,10 @@ from ..errors import IntegrityError, UsageError
 from .backbone import BACKBONES
 from .card import model_card
 from .embedder import ImageEmbedder, NetworkConfig, build_embedder, embedder_config
+from .image_text import ImageTextEmbedder, TextEmbedder, build_image_text_embedder
 from .weights import load_named, read_weights, write_weights
 
-__all__ = ["ExportReport", "imagenet_model", "load_model", "save_model"]
+__all__ = ["ExportReport", "imagenet_model", "load_image_text_model", "load_model", "save_model"]
 
 _TOLERANCE = 1e-4  # unit vectors in float32 by two runtimes differ by some 1e-6; ten times that is a wrong graph
 _CARD_FILE = "README.md"
@@ -58,7 +62,12 @@ class ExportReport:
     seconds: float
 
 
-def save_model(directory: str | Path, module: ImageEmbedder, config: ModelConfig) -> ExportReport:
+def save_model(
+    directory: str | Path,
+    module: ImageEmbedder | ImageTextEmbedder,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None = None,
+) -> ExportReport:
     """Write a model directory: config, weights, ONNX checked against torch, and the card.
 
     The directory appears complete or not at all; a model that is there already is replaced.
@@ -67,24 +76,30 @@ def save_model(directory: str | Path, module: ImageEmbedder, config: ModelConfig
         directory: where to; its parents are made.
         module: the network; it is copied to the CPU and to float32 for the export and stays as it is.
         config: must describe `module` (so that `load_model` can build it again).
+        tokenizer: makes the text side's tokens.
 
     Raises:
-        UsageError: `directory` holds something that is no model.
+        UsageError: `directory` holds something that is no model; a text side in `module`, `config` or `tokenizer` but
+            not in all three.
         IntegrityError: ONNX and torch disagree by more than 1e-4 somewhere, or the weights are not finite.
     """
     started = time.monotonic()
     directory = Path(directory)
     if directory.exists() and not (directory / CONFIG_FILE).is_file() and any(directory.iterdir()):
         raise UsageError(f"{directory} holds something that is no model: name an empty or a new directory")
+    sides = [isinstance(module, ImageTextEmbedder), config.text is not None, tokenizer is not None]
+    if any(sides) != all(sides):
+        raise UsageError("a text side needs an ImageTextEmbedder, a config with `text` and a tokenizer: one is missing")
     plain = copy.deepcopy(module).to("cpu", torch.float32).eval()
     _check_finite(plain)
     with _replacing(directory) as partial:
         save_config(partial, config)
         write_weights(plain.state_dict(), partial / WEIGHTS_FILE)
-        shape = (config.bands, config.input_size, config.input_size)
-        example = [torch.zeros(2, *shape)]
-        _write_onnx(plain, partial / IMAGE_FILE, ["image"], example)
-        difference = _compare_onnx(plain, partial / IMAGE_FILE, ["image"], example)
+        image = plain.image if isinstance(plain, ImageTextEmbedder) else plain
+        difference = _export_image(image, partial / IMAGE_FILE, config)
+        if isinstance(plain, ImageTextEmbedder) and config.text is not None and tokenizer is not None:
+            tokenizer.save(str(partial / TOKENIZER_FILE))
+            difference = max(difference, _export_text(plain.text, partial / TEXT_FILE, config.text.max_tokens))
         fingerprint = model_fingerprint(partial)
         card = model_card(directory.name, config, fingerprint, difference)
         (partial / _CARD_FILE).write_text(card, encoding="utf-8")
@@ -98,19 +113,38 @@ def save_model(directory: str | Path, module: ImageEmbedder, config: ModelConfig
 
 
 def load_model(directory: str | Path) -> tuple[ImageEmbedder, ModelConfig]:
-    """Build the network of a model directory in torch, in evaluation mode, for further training or inspection.
+    """Build the image side of a model directory in torch, in evaluation mode, for further training or inspection.
 
     Raises:
         NotFoundError: no model there.
         CorruptError: a file is damaged.
         ConfigError: the config has an unknown key, or the weights are not those of the network it describes.
     """
-    directory = Path(directory)
     config = read_model_config(directory)
+    if config.text is not None:
+        return load_image_text_model(directory)[0].image, config
     module = build_embedder(config)
+    _load_weights(module, Path(directory), config)
+    return module.eval(), config
+
+
+def load_image_text_model(directory: str | Path) -> tuple[ImageTextEmbedder, ModelConfig]:
+    """Build both sides of a model directory in torch, in evaluation mode.
+
+    Raises:
+        NotFoundError: no model there.
+        CorruptError: a file is damaged.
+        ConfigError: as `load_model`, or the model has no text side.
+    """
+    config = read_model_config(directory)
+    module = build_image_text_embedder(config)
+    _load_weights(module, Path(directory), config)
+    return module.eval(), config
+
+
+def _load_weights(module: nn.Module, directory: Path, config: ModelConfig) -> None:
     path = directory / WEIGHTS_FILE
     load_named(module, read_weights(path), str(path), config.architecture)
-    return module.eval(), config
 
 
 def imagenet_model(name: str, directory: str | Path, input_size: int = 160) -> ExportReport:
@@ -161,17 +195,74 @@ def _replacing(directory: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_onnx(module: nn.Module, path: Path, names: Sequence[str], example: Sequence[Tensor]) -> None:
-    """Write `module` as ONNX with a free batch size."""
-    rows = torch.export.Dim("N")
+class _Outputs(nn.Module):
+    """A side of a model as ONNX has it: vectors, and the concepts' scores where there are concepts."""
+
+    def __init__(self, side: ImageEmbedder | TextEmbedder) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        vectors_ND, logits_NC = self.side.outputs(*inputs)
+        return (vectors_ND,) if logits_NC is None else (vectors_ND, logits_NC.sigmoid())
+
+    @property
+    def names(self) -> list[str]:
+        return ["vectors"] if self.side.concept_head is None else ["vectors", "concepts"]
+
+
+def _export_image(module: ImageEmbedder, path: Path, config: ModelConfig) -> float:
+    """Write the image side as ONNX, check it, and return its largest difference from torch.
+
+    Args:
+        module: on the CPU, in float32 and evaluation mode; its pooling weights are frozen.
+        path: the file.
+        config: says the size of the input.
+    """
+    if module.aggregator is not None:
+        module.aggregator.prepare_export()
+    shape = (config.bands, config.input_size, config.input_size)
+    generator = torch.Generator().manual_seed(0)
+    # Other batch sizes than the traced one: that the batch is free is checked as well.
+    cases = [{"image": torch.randn(count, *shape, generator=generator)} for count in (2, 1, 3)]
+    return _export(_Outputs(module).eval(), path, cases, {0: "N"})
+
+
+def _export_text(module: TextEmbedder, path: Path, max_tokens: int) -> float:
+    """Write the text side as ONNX, check it, and return its largest difference from torch.
+
+    Args:
+        module: on the CPU, in float32 and evaluation mode; its pooling weights are frozen.
+        path: the file.
+        max_tokens: length of the longest text.
+    """
+    module.encoder.prepare_export(max_tokens)
+    generator = torch.Generator().manual_seed(0)
+    cases = []
+    for lengths in ([2, 3], [1], [max_tokens, 1, min(5, max_tokens)], [0, min(2, max_tokens)]):
+        longest = max(lengths)
+        mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+        tokens = torch.randint(0, module.encoder.vocabulary, mask.shape, generator=generator) * mask
+        cases.append({"tokens": tokens, "mask": mask})
+    return _export(_Outputs(module).eval(), path, cases, {0: "N", 1: "L"})
+
+
+def _export(module: _Outputs, path: Path, cases: Sequence[dict[str, Tensor]], free: dict[int, str]) -> float:
+    _write_onnx(module, path, cases[0], free)
+    return _compare_onnx(module, path, cases)
+
+
+def _write_onnx(module: _Outputs, path: Path, example: dict[str, Tensor], free: dict[int, str]) -> None:
+    """Trace `module` on the example, leaving the sizes of the named axes free."""
+    axes = {axis: torch.export.Dim(name) for axis, name in free.items()}
     with _quiet_exporter():
         torch.onnx.export(
             module,
-            tuple(example),
+            tuple(example.values()),
             path,
-            input_names=list(names),
-            output_names=["vectors"],
-            dynamic_shapes=tuple({0: rows} for _ in example),
+            input_names=list(example),
+            output_names=module.names,
+            dynamic_shapes=(tuple(axes for _ in example),),
             opset_version=18,
             dynamo=True,
             external_data=False,
@@ -179,18 +270,17 @@ def _write_onnx(module: nn.Module, path: Path, names: Sequence[str], example: Se
         )
 
 
-def _compare_onnx(module: nn.Module, path: Path, names: Sequence[str], example: Sequence[Tensor]) -> float:
-    """Largest difference between the ONNX file and torch; other batch sizes than the example's are tried."""
+def _compare_onnx(module: _Outputs, path: Path, cases: Sequence[dict[str, Tensor]]) -> float:
+    """Largest difference of any output between the ONNX file and torch."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     difference = 0.0
-    generator = torch.Generator().manual_seed(0)
-    for count in (1, 3):
-        inputs = [torch.randn(count, *part.shape[1:], generator=generator) for part in example]
+    for case in cases:
         with torch.no_grad():
-            expected = module(*inputs).numpy()
-        given = {name: part.numpy() for name, part in zip(names, inputs, strict=True)}
-        difference = max(difference, float(np.abs(session.run(None, given)[0] - expected).max()))
-    if not difference <= _TOLERANCE:  # NaN is caught as well
+            expected = module(*case.values())
+        got = session.run(module.names, {name: part.numpy() for name, part in case.items()})
+        for ours, theirs in zip(expected, got, strict=True):
+            difference = float(np.maximum(difference, np.abs(ours.numpy() - theirs).max()))  # hands NaN on
+    if not difference <= _TOLERANCE:
         raise IntegrityError(f"{path.name} differs from torch by {difference:.2g}, at most {_TOLERANCE:g} is expected")
     return difference
 
@@ -204,6 +294,7 @@ def _quiet_exporter() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name", UserWarning)
             yield
     finally:
         logger.setLevel(level)

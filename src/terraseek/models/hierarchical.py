@@ -52,6 +52,7 @@ class HierarchicalAggregator(nn.Module):
         super().__init__()
         first, second, third, last = level_channels
         self.dim, self.pooling = dim, pooling
+        self._low_channels, self._high_channels = first + second, third + last
         self.final = nn.Linear(last, dim)
         if pooling == "channels":
             if input_size is None:
@@ -78,6 +79,13 @@ class HierarchicalAggregator(nn.Module):
         vectors_N3D = torch.stack((self.final(global_mean(last)), low, high), dim=1)
         pooled: Tensor = self.pool(torch.cat((vectors_N3D, self.mlp(vectors_N3D)), dim=1))
         return pooled
+
+    def prepare_export(self) -> None:
+        """Freeze the pooling weights; called on a copy that is exported and thrown away."""
+        self.pool.freeze(6)
+        if self.pooling == "channels":
+            self.low_pool.freeze(self._low_channels)
+            self.high_pool.freeze(self._high_channels)
 
     @staticmethod
     def _pool_channels(pool: nn.Module, fine: Tensor, coarse: Tensor) -> Tensor:
