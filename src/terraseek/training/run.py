@@ -142,6 +142,8 @@ def _begin(
     torch.manual_seed(recipe.seed)
     data = _data(recipe, dataset, Path(recipe.data.cache or cache or out / "pixels"))
     config = _model_config(recipe, dataset, data)
+    with _quiet():
+        trainer = _trainer(recipe, out, progress, on_epoch)
     job = _Job(
         recipe=recipe,
         out=out,
@@ -149,7 +151,7 @@ def _begin(
         data=data,
         config=config,
         task=_task(recipe, data, config),
-        trainer=_trainer(recipe, out, progress, on_epoch),
+        trainer=trainer,
         record=_record(recipe, dataset, data),
     )
     _write(out / _RECORD, job.record)

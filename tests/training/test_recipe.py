@@ -1,0 +1,83 @@
+"""Recipes: those that come with the project load, and every mistake names its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from terraseek.config import to_toml
+from terraseek.data import DATASETS
+from terraseek.errors import ConfigError, NotFoundError
+from terraseek.losses import LOSSES, LabelStatistics, build_loss
+from terraseek.metrics import parse_measure
+from terraseek.models import BACKBONES
+from terraseek.training import DataConfig, Recipe, SamplerConfig, load_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-macl.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_of_the_project_name_things_that_exist(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem, "the run folder is named after the recipe"
+    assert recipe.data.name in DATASETS
+    assert recipe.data.root is None, "a recipe fits any machine"
+    assert recipe.model.backbone in BACKBONES
+    assert recipe.loss.name in LOSSES
+    build_loss(recipe.loss.name, LabelStatistics.from_labels([[1, 0], [1, 1]]), recipe.model.dim, **recipe.loss.options)
+    assert [str(parse_measure(name)) for name in recipe.trainer.select] == list(recipe.trainer.select)
+
+
+def test_there_are_recipes() -> None:
+    assert {path.stem for path in RECIPES} >= {"ucmerced-macl", "ml-aid-macl", "synthetic-macl"}
+
+
+def test_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
+    recipe = load_recipe(RECIPES[0], ["data.root=/data/images", "optimizer.lr=3e-4", "loss.options={gamma=2.0}"])
+    assert recipe.data.root == Path("/data/images")
+    assert recipe.optimizer.lr == 3e-4
+    assert recipe.loss.options == {"gamma": 2.0}
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampler.batchsize=64", r"sampler\.'?batchsize.*did you mean 'batch_size'"),
+        ("trainr.epochs=3", r"trainr.*did you mean 'trainer'"),
+        ("sampler.kind=balanced", r"'sampler\.kind' is 'balanced', allowed are 'shuffle'"),
+        ("trainer.epochs=many", r"'trainer\.epochs' must be int"),
+        ("trainer.epochs=0", r"epochs is 0, it must be at least 1"),
+        ("optimizer.lr=0", r"lr is 0\.0, it must be above 0"),
+        ("optimizer.warmup=1.0", r"warmup is 1\.0"),
+        ("augmentation.min_area=0", r"min_area is 0\.0"),
+        ("augmentation.saturation=1", r"saturation is 1\.0"),
+        ("augmentation.views=3", r"views' is 3, allowed are 1, 2"),
+        ("model.dropout=1.0", r"dropout is 1\.0"),
+        ("sampler.batch_size=1", r"batch_size is 1, a contrastive batch has at least 2"),
+        ("trainer.devices=3", r"batch_size 128 does not divide by trainer\.devices 3"),
+        ("trainer.select=[]", r"select is empty"),
+        ("loss.queue=-1", r"queue is -1"),
+        ("seed=-1", r"seed is -1"),
+    ],
+)
+def test_mistakes_name_the_key_and_what_is_allowed(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_recipe(RECIPES[0], [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_label_aware_needs_a_batch_that_holds_it() -> None:
+    with pytest.raises(ConfigError, match=r"labels \* per_label is 40, more than the batch_size of 32"):
+        SamplerConfig(kind="label-aware", batch_size=32, labels=10, per_label=4)
+
+
+def test_missing_file_and_missing_key(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no recipe at"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(ConfigError, match="missing key 'data'"):
+        load_recipe(tmp_path / "empty.toml")
+    assert Recipe(data=DataConfig(name="table")).loss.name == "macl"
