@@ -87,3 +87,29 @@ def test_bad_chipping_is_named(run: Run, archive: Path, pictures: Path, option: 
     result = run("archive", "add", archive, pictures, "--set", option)
     assert result.code == 2
     assert option.split("=")[0].split(".")[-1] in result.err
+
+
+def test_verify_and_repair_a_sound_archive(run: Run, archive: Path) -> None:
+    report = run("archive", "verify", archive, "--json").json
+    assert (report["ok"], report["records"], report["intact"]) == (True, 12, 12)
+    assert run("archive", "verify", archive).code == 0
+    assert run("archive", "repair", archive, "--json").json["removed"] == []
+
+
+def test_verify_names_damage_and_repair_ends_it(run: Run, archive: Path) -> None:
+    data = max((archive / "records.lance" / "data").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(data.read_bytes())
+    for at in range(len(content) // 4, len(content) // 2, 97):
+        content[at] ^= 0xFF
+    data.write_bytes(content)
+    found = run("archive", "verify", archive)
+    assert found.code == 4
+    assert "archive repair" in found.err
+    assert run("archive", "repair", archive).code == 0
+    assert run("archive", "verify", archive).code == 0
+
+
+def test_index_of_a_small_archive_is_refused_in_one_line(run: Run, archive: Path) -> None:
+    result = run("archive", "index", archive)
+    assert result.code == 2
+    assert result.err.strip().count("\n") == 0

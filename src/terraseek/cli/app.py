@@ -31,7 +31,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(archive.app, name="archive")
-for command in (demo.demo, doctor.doctor, train.train, evaluate.evaluate, search.search):
+for command in (demo.demo, doctor.doctor, train.train, evaluate.evaluate, evaluate.compare, search.search):
     app.command(no_args_is_help=command not in (demo.demo, doctor.doctor))(command)
 
 

@@ -214,3 +214,63 @@ def compact(uri: Uri, as_json: Json = False) -> None:
         before, after = result.bytes_before, result.bytes_after
         sizes = "" if before is None or after is None else f": {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
         say(f"{uri} compacted{sizes}")
+
+
+@app.command(no_args_is_help=True)
+def index(uri: Uri) -> None:
+    """Build the index on disk that `search --mode ann` uses, for archives that outgrow memory.
+
+    Example: `terraseek archive index coast`
+    """
+    from ..archive import Archive
+
+    archive = Archive.open(uri)
+    archive.build_index()
+    say(f"{uri}: {len(archive):,} records indexed; measure its recall with: terraseek archive verify {uri} --recall")
+
+
+@app.command(no_args_is_help=True)
+def verify(
+    uri: Uri,
+    recall: Annotated[bool, typer.Option("--recall", help="Also compare the index with exact search.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read everything and compare it with its checksums. Exit code 4 when something is not as it was written.
+
+    Example: `terraseek archive verify coast --recall`
+    """
+    from ..archive import Archive
+
+    with show_progress("verifying") as progress:
+        report = Archive.open(uri).verify(recall=recall, progress=progress)
+    if as_json:
+        emit_json(report.to_json())
+    else:
+        for problem in report.problems:
+            say(f"{problem.kind}: {problem.detail}")
+        measured = "" if report.recall is None else f", recall@10 of the index {report.recall:.4f}"
+        say(f"{uri}: {report.intact:,} of {report.records:,} records are as they were written{measured}")
+    report.raise_for_problems(uri)
+
+
+@app.command(no_args_is_help=True)
+def repair(uri: Uri, as_json: Json = False) -> None:
+    """Take out what is damaged, so that the rest can be used; adding the sources again brings back what was lost.
+
+    `terraseek archive verify` says beforehand what that is. No data file is deleted before the next compact.
+
+    Example: `terraseek archive repair coast`
+    """
+    from ..archive import repair_archive
+
+    with show_progress("verifying") as progress:
+        report = repair_archive(uri, progress=progress)
+    if as_json:
+        emit_json({"schema": 1, **to_mapping(report)})
+        return
+    say(
+        f"{uri}: {report.removed_rows:,} damaged rows taken out, {len(report.without_thumbnail):,} damaged thumbnails "
+        f"dropped, {len(report.went_back):,} damaged versions set aside"
+    )
+    for name in report.removed:
+        say(f"taken out: {name}")

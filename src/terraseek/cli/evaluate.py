@@ -1,17 +1,21 @@
-"""``terraseek evaluate``: numbers with their definitions, floors and ceilings."""
+"""``terraseek evaluate`` and ``terraseek compare``: numbers with their definitions, and whether two models differ."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import require
 from .model import find_model
-from .output import Json, parse_options, show_progress
+from .output import Json, emit_json, parse_options, say, show_progress, show_table
 
-__all__ = ["evaluate"]
+if TYPE_CHECKING:
+    from ..data import ImageDataset
+    from ..metrics import Evaluation, Provenance
+
+__all__ = ["compare", "evaluate"]
 
 
 def evaluate(
@@ -24,21 +28,24 @@ def evaluate(
     gallery: Annotated[str, typer.Option(help="The split that is searched.")] = "train",
     measure: Annotated[list[str] | None, typer.Option(help="Such as 'nDCG@100(jaccard)'; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write report.json and report.html.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a model on a labelled data set, each value beside what chance and an oracle would get.
 
-    Example: `terraseek evaluate runs/ucmerced-macl/model --dataset ucmerced-ml --root /data/UCMerced`
+    Example: `terraseek evaluate runs/ucmerced-macl/model --dataset ucmerced-ml --root /data/UCMerced --report report`
     """
     require("torch", "train")
     from ..data import load_dataset
-    from ..metrics import DEFAULT_MEASURES
+    from ..encoders import load_encoder
+    from ..metrics import DEFAULT_MEASURES, Provenance, report_json, write_report
     from ..training import evaluate_model
 
     data = load_dataset(dataset, root, splits=splits, **parse_options(option or ()))
+    encoder = load_encoder(find_model(model))
     with show_progress("embedding") as progress:
         found = evaluate_model(
-            find_model(model),
+            encoder,
             data,
             query_split=split,
             gallery_split=gallery,
@@ -46,3 +53,73 @@ def evaluate(
             seed=seed,
             progress=progress,
         )
+    trained_with = encoder.config.training.get("seed")
+    provenance = Provenance(
+        dataset=data.name,
+        split=f"{split} in {gallery}",
+        split_hash=data.split_hash,
+        model=str(model),
+        fingerprint=encoder.fingerprint,
+        seed=trained_with if isinstance(trained_with, int) else None,
+    )
+    if report is not None:
+        samples = {sample.id: index for index, sample in enumerate(data.samples)}
+        write_report(
+            report,
+            found,
+            provenance,
+            thumbnail=lambda name: data.read(samples[name]),
+            describe=lambda name: ", ".join(data.samples[samples[name]].labels),
+        )
+    if as_json:
+        emit_json(report_json(found, provenance))
+    else:
+        _show(found, provenance, data, report)
+
+
+def _show(found: Evaluation, provenance: Provenance, data: ImageDataset, report: Path | None) -> None:
+    say(
+        f"{data.name}, {len(found.query_ids):,} queries {provenance.split} ({found.gallery_size:,} images), "
+        f"split {data.split_hash[:12]}, model {provenance.fingerprint[:12]}"
+    )
+    rows = [
+        (str(r.measure), f"{r.value:.4f}", f"{r.low:.4f} .. {r.high:.4f}", f"{r.floor:.4f}", f"{r.ceiling:.4f}")
+        for r in found.results
+    ]
+    show_table("", ("measure", "value", "95 % interval", "chance", "oracle"), rows)
+    if found.queries_without_relevant:
+        say(f"{found.queries_without_relevant:,} queries have nothing relevant in the gallery and count as 0")
+    if found.skipped_labels:
+        say(f"left out of means over labels, having no query or no item: {', '.join(found.skipped_labels)}")
+    if report is not None:
+        say(f"look at {report / 'report.html'}")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="REPORT_A", help="A report folder or report.json.")],
+    second: Annotated[Path, typer.Argument(metavar="REPORT_B", help="Another, of the same queries and gallery.")],
+    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say by how much B differs from A, query by query, with intervals and p-values (Holm-corrected).
+
+    Example: `terraseek compare report-a report-b --json`
+    """
+    from ..metrics import compare_reports
+
+    found = compare_reports(first, second, seed=seed)
+    if as_json:
+        emit_json({"schema": 1, "a": str(first), "b": str(second), "measures": [entry.to_json() for entry in found]})
+        return
+    rows = [
+        (
+            entry.measure,
+            f"{entry.a:.4f}",
+            f"{entry.b:.4f}",
+            f"{entry.difference:+.4f}",
+            f"{entry.low:+.4f} .. {entry.high:+.4f}",
+            f"{entry.p_holm:.4f}",
+        )
+        for entry in found
+    ]
+    show_table("", ("measure", "A", "B", "B - A", "95 % interval", "p (Holm)"), rows)
