@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytrec_eval
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
@@ -148,6 +149,29 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     tied = np.round(distinct, 1)
     for k in (None, 10, 77):
         assert ndcg(rank(tied), gains, k) == pytest.approx(ndcg_score(gains[None], tied[None], k=k))
+
+
+def test_agrees_with_trec_eval() -> None:
+    rng = np.random.default_rng(11)
+    judged, run, rankings = {}, {}, {}
+    for number in range(8):
+        gains, scores = rng.integers(0, 4, 120) * (rng.random(120) < 0.3), rng.permutation(120) - 60.0  # no ties
+        judged[f"q{number}"] = {f"d{i}": int(gain) for i, gain in enumerate(gains)}
+        run[f"q{number}"] = {f"d{i}": float(score) for i, score in enumerate(scores)}
+        rankings[f"q{number}"] = (rank(scores), gains)
+    names = {"map", "map_cut.10", "P.10", "recall.10", "ndcg", "ndcg_cut.10", "success.5"}
+    found = pytrec_eval.RelevanceEvaluator(judged, names).evaluate(run)
+    for query, (ranking, gains) in rankings.items():
+        ours = {
+            "map": average_precision(ranking, gains),
+            "map_cut_10": average_precision(ranking, gains, 10, "R"),
+            "P_10": precision(ranking, gains, 10),
+            "recall_10": recall(ranking, gains, 10),
+            "ndcg": ndcg(ranking, gains),
+            "ndcg_cut_10": ndcg(ranking, gains, 10),
+            "success_5": hit_probability(ranking, gains, 5),
+        }
+        assert found[query] == pytest.approx(ours, abs=1e-6)
 
 
 def test_large_tie_groups_keep_their_precision() -> None:

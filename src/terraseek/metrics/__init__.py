@@ -19,6 +19,7 @@ from .functional import (
     weighted_average_precision,
 )
 from .image_text import DirectionResult, ImageTextEvaluation, evaluate_image_text, normalize_text
+from .leakage import LeakageReport, Pair, find_leakage, near_duplicates, pixel_hash, shared_scenes
 from .measures import (
     BANDS,
     DEFAULT_MEASURES,
@@ -32,6 +33,7 @@ from .measures import (
     parse_measure,
 )
 from .ranking import Ranking, rank
+from .report import Provenance, Report, compare_reports, read_report, report_json, write_report
 from .significance import Comparison, Interval, SeedSummary, bootstrap_interval, compare_paired, holm, summarize_seeds
 
 __all__ = [
@@ -50,19 +52,25 @@ __all__ = [
     "Interval",
     "LabelAP",
     "LabelResult",
+    "LeakageReport",
     "Measure",
     "MeasureResult",
+    "Pair",
     "PrecisionRecall",
+    "Provenance",
     "QueryMeasure",
     "Ranking",
+    "Report",
     "SeedSummary",
     "SimilarityHistogram",
     "average_precision",
     "bootstrap_interval",
     "compare_paired",
+    "compare_reports",
     "discounted_gain",
     "evaluate_image_text",
     "evaluate_retrieval",
+    "find_leakage",
     "frequency_bands",
     "gain_from_count",
     "hit_probability",
@@ -71,14 +79,20 @@ __all__ = [
     "label_distance",
     "mean_value",
     "ndcg",
+    "near_duplicates",
     "normalize_text",
     "parse_measure",
+    "pixel_hash",
     "precision",
     "rank",
+    "read_report",
     "recall",
+    "report_json",
     "shared_labels",
+    "shared_scenes",
     "similarity_blocks",
     "summarize_seeds",
     "unit_rows",
     "weighted_average_precision",
+    "write_report",
 ]

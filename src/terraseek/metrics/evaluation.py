@@ -129,6 +129,7 @@ class Evaluation:
         per_query: measure name -> its value for each query, (Q,).
         label_ap_QC: AP of each query for each of its labels, nan elsewhere and for skipped labels.
         nearest_QK: the first items of each ranking as gallery rows, -1 past the end; order within ties is arbitrary.
+        nearest_agreement_QK: Jaccard index of the query's labels with those of each of these, nan past the end.
         precision_recall: the mean curve.
         similarities: histogram of similarities.
         gallery_size: number of gallery items.
@@ -145,6 +146,7 @@ class Evaluation:
     per_query: Mapping[str, FloatArray]
     label_ap_QC: FloatArray
     nearest_QK: IntArray
+    nearest_agreement_QK: FloatArray
     precision_recall: PrecisionRecall
     similarities: SimilarityHistogram
     gallery_size: int
@@ -250,6 +252,7 @@ def evaluate_retrieval(
         per_query={str(m): run.values_QM[:, i] for i, m in enumerate(run.measures)},
         label_ap_QC=label_ap,
         nearest_QK=run.nearest_QK,
+        nearest_agreement_QK=run.nearest_agreement_QK,
         precision_recall=run.curve(),
         similarities=run.histogram(),
         gallery_size=len(gallery),
@@ -308,6 +311,7 @@ class _Run:
         self.relevant_Q: IntArray = np.zeros(queries, dtype=np.int64)
         self.tied_Q = np.zeros(queries, dtype=bool)
         self.nearest_QK: IntArray = np.full((queries, _NEAREST), -1, dtype=np.int64)
+        self.nearest_agreement_QK = np.full((queries, _NEAREST), np.nan, dtype=np.float32)
         self.curve_QL = np.zeros((queries, len(_RECALL_LEVELS)), dtype=np.float32)
         rng = np.random.default_rng(seed)
         self.counted: frozenset[int] = frozenset(rng.permutation(queries)[:_HISTOGRAM_QUERIES].tolist())
@@ -367,6 +371,7 @@ class _Run:
             self.label_ap_QC[row, label] = ratio(found, len(positions))
         first = ranked.ranking.order_G[:_NEAREST]
         self.nearest_QK[row, : len(first)] = first
+        self.nearest_agreement_QK[row, : len(first)] = truth.gain("jaccard")[self.sets.set_of_G[first]]
         if truth.relevant:
             wanted = np.ceil(_RECALL_LEVELS * truth.relevant - 1e-9).astype(np.int64)
             ranks = expectation.expected_ranks(ranked.ranking, ranked.positions, wanted - 1)
