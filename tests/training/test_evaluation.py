@@ -28,9 +28,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_equals_embedding_and_ranking_by_hand(model: Path, colours: Path) -> None:
     dataset = load_dataset("table", colours)
     calls: list[tuple[int, int]] = []
-    found = evaluate_model(
-        model, dataset, measures=["mAP", "macro-AP"], bootstrap=0, progress=lambda *c: calls.append(c)
-    )
+    measures = ["mAP", "macro-AP"]
+    found = evaluate_model(model, dataset, measures=measures, bootstrap=0, progress=lambda *c: calls.append(c))
     encoder = load_encoder(model)
     sets = []
     for name in ("test", "train"):

@@ -1,0 +1,79 @@
+"""Two processes train as one: same batches, same loss, same gradients, one run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from terraseek.config import to_toml
+from terraseek.training import AugmentationConfig, LossConfig, Recipe
+from terraseek.training.record import read_epochs
+
+SCRIPT = """
+import importlib.util, pathlib, sys, warnings
+warnings.filterwarnings("ignore", message=".*TF32.*")
+spec = importlib.util.spec_from_file_location("training_conftest", sys.argv[1])
+spec.loader.exec_module(importlib.util.module_from_spec(spec))  # registers the tiny backbone
+from terraseek.training import load_recipe, run, train
+run._finish = lambda job, seconds: None
+train(load_recipe(sys.argv[2]), sys.argv[3])
+"""
+
+
+def run_script(tmp_path: Path, recipe: Recipe) -> Path:
+    """`train` in a process of its own, which Lightning starts again for each further rank."""
+    name = f"devices{recipe.trainer.devices}"
+    script, file = tmp_path / "train.py", tmp_path / f"{name}.toml"
+    script.write_text(SCRIPT)
+    file.write_text(to_toml(recipe), encoding="utf-8")
+    command = [
+        sys.executable,
+        str(script),
+        str(Path(__file__).with_name("conftest.py")),
+        str(file),
+        str(tmp_path / name),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / name
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queue", [0, 32])  # whole batches, of which ranks order the rows differently
+def test_two_processes_equal_one(tiny_recipe: Recipe, tmp_path: Path, queue: int) -> None:
+    still = AugmentationConfig(symmetries=False, min_area=1.0, brightness=0.0, contrast=0.0, saturation=0.0)
+    # Without what is drawn or normalised per process, nothing may depend on how many there are.
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        augmentation=still,
+        loss=LossConfig(queue=queue),
+        model=dataclasses.replace(tiny_recipe.model, dropout=0.0, freeze=("bn",)),
+    )
+    runs = []
+    for devices in (1, 2):
+        trainer = dataclasses.replace(recipe.trainer, devices=devices, threads=1)
+        runs.append(run_script(tmp_path, dataclasses.replace(recipe, trainer=trainer)))
+    one, two = map(weights, runs)
+    assert one.keys() == two.keys()
+    if queue:
+        for state in (one, two):
+            rows = state["queue.ids"].argsort(stable=True)
+            state["queue.embeddings"] = state["queue.embeddings"][rows]
+            state["queue.labels"], state["queue.ids"] = state["queue.labels"][rows], state["queue.ids"][rows]
+    for name in one:
+        assert torch.allclose(one[name].float(), two[name].float(), atol=1e-4), name
+    first, second = (read_epochs(run / "metrics.csv") for run in runs)
+    for row, other in zip(first, second, strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() - {"seconds"}:
+            assert row[name] == pytest.approx(other[name], abs=1e-3), name
