@@ -86,10 +86,13 @@ def test_run_learns_and_leaves_everything_on_record(tiny_recipe: Recipe, tmp_pat
     assert run.export.max_abs_difference < 1e-4
 
 
-@pytest.mark.parametrize("stop_at", [1, 5])
+@pytest.mark.parametrize(("stop_at", "epochs"), [(1, 1), (5, 4)])
 @pytest.mark.usefixtures("only_fit")
-def test_resumed_equals_uninterrupted_bit_for_bit(tiny_recipe: Recipe, tmp_path: Path, stop_at: int) -> None:
+def test_resumed_equals_uninterrupted_bit_for_bit(
+    tiny_recipe: Recipe, tmp_path: Path, stop_at: int, epochs: int
+) -> None:
     recipe = dataclasses.replace(tiny_recipe, loss=LossConfig(name="macl", queue=32))
+    recipe = changed(recipe, "trainer", epochs=epochs)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     train(recipe, whole)
 
@@ -116,12 +119,19 @@ def test_seed_decides_everything(tiny_recipe: Recipe, tmp_path: Path) -> None:
     assert differing(tmp_path / "a", tmp_path / "c")
 
 
-def test_finished_run_resumed_is_exported_again(tiny_recipe: Recipe, tmp_path: Path) -> None:
+def test_finished_training_that_lacks_its_model_is_exported_by_resuming(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = changed(tiny_recipe, "trainer", epochs=1)
-    first = train(recipe, tmp_path / "run")
-    again = train(recipe, tmp_path / "run", resume=True)
-    assert again.export.fingerprint == first.export.fingerprint
-    assert len(again.epochs) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("terraseek.training.run.save_model", _full_disk)
+        with pytest.raises(OSError, match="disk"):
+            train(recipe, tmp_path / "run")
+    run = train(recipe, tmp_path / "run", resume=True)
+    assert len(run.epochs) == 1
+    assert read_model_config(run.model).training["seed"] == recipe.seed
+
+
+def _full_disk(*_: object) -> None:
+    raise OSError("no space left on disk")
 
 
 @pytest.mark.usefixtures("only_fit")
