@@ -14,7 +14,7 @@ import torch
 
 from terraseek.data import load_dataset
 from terraseek.encoders import read_model_config
-from terraseek.errors import ConfigError, NotFoundError, UsageError
+from terraseek.errors import ConfigError, IntegrityError, NotFoundError, UsageError
 from terraseek.losses import LOSSES
 from terraseek.training import LossConfig, Recipe, evaluate_model, load_recipe, train
 from terraseek.training.record import read_epochs
@@ -181,6 +181,11 @@ def test_errors_name_the_key(tiny_recipe: Recipe, tmp_path: Path) -> None:
         train(changed(tiny_recipe, "model", freeze=("stem",)), tmp_path / "b")
     with pytest.raises(ConfigError, match=r"40 images, fewer than a batch of 64"):
         train(changed(tiny_recipe, "sampler", batch_size=64), tmp_path / "c")
+
+
+def test_divergence_says_what_to_do(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match=r"diverged in epoch 1: .* lower optimizer\.lr"):
+        train(changed(tiny_recipe, "optimizer", lr=1e30), tmp_path / "run")
 
 
 @pytest.mark.usefixtures("only_fit")

@@ -14,15 +14,16 @@ A recipe that names no `data.root` fits any machine; give it with ``--set data.r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import load_config
+from ..config import load_config, to_mapping
 from ..errors import ConfigError
 
 __all__ = [
+    "MACHINE_KEYS",
     "ArchitectureConfig",
     "AugmentationConfig",
     "DataConfig",
@@ -32,7 +33,11 @@ __all__ = [
     "SamplerConfig",
     "TrainerConfig",
     "load_recipe",
+    "recipe_differences",
 ]
+
+MACHINE_KEYS = {"data": ("root", "splits", "cache"), "trainer": ("threads", "workers", "accelerator")}
+"""Section -> keys that only say where things lie and how they are computed, not what is computed."""
 
 
 def _check(condition: bool, message: str) -> None:
@@ -269,3 +274,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: an unknown key, a wrong type or a bad value.
     """
     return load_config(Recipe, path, overrides)
+
+
+def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
+    """Dotted keys in which two recipes ask for different results; `MACHINE_KEYS` are not among them."""
+    return list(_differences(to_mapping(old), to_mapping(new), ""))
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    ignored = MACHINE_KEYS.get(prefix.rstrip("."), ())
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if key in ignored or before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        else:
+            yield prefix + key

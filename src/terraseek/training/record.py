@@ -17,9 +17,22 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ..data import ImageDataset
 from ..errors import CorruptError
+from ..metrics import MeasureResult
+from .datamodule import ImageData
+from .recipe import Recipe
 
-__all__ = ["EpochTable", "StepCounter", "read_epochs", "versions", "write_json"]
+__all__ = [
+    "EpochTable",
+    "StepCounter",
+    "now",
+    "plain_result",
+    "read_epochs",
+    "run_record",
+    "versions",
+    "write_json",
+]
 
 _PACKAGES = ("terraseek", "torch", "lightning", "numpy", "Pillow", "onnxruntime")
 
@@ -33,6 +46,45 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
             continue
     return found
+
+
+def now() -> str:
+    """The time in UTC, as ISO 8601 writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def run_record(recipe: Recipe, dataset: ImageDataset, data: ImageData, precision: str) -> dict[str, Any]:
+    """What `run.json` says of a training that begins: seed, versions, machine and data."""
+    refused = [*data.train.refused, *data.queries.refused]
+    return {
+        "schema": 1,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "versions": versions(),
+        "machine": {
+            "platform": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "precision": precision,
+        },
+        "data": {
+            "name": dataset.name,
+            "root": str(dataset.root),
+            "split_hash": dataset.split_hash,
+            "splits": dataset.splits,
+            "labels": list(dataset.label_names),
+            "train_images": len(data.train),
+            "validation_images": len(data.queries),
+            "refused": [{"source": item.source, "reason": item.reason} for item in refused],
+        },
+        "started": now(),
+    }
+
+
+def plain_result(result: MeasureResult) -> dict[str, Any]:
+    """One measure of an evaluation as JSON will hold it."""
+    numbers = {name: getattr(result, name) for name in ("value", "low", "high", "floor", "ceiling", "queries")}
+    return {"measure": str(result.measure), "definition": result.measure.definition, **numbers}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

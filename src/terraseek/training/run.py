@@ -11,7 +11,6 @@ validation.json  the model, as exported, judged on the validation split
 from __future__ import annotations
 
 import logging
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -32,12 +31,12 @@ from ..data import ImageDataset, load_dataset
 from ..encoders import ModelConfig
 from ..errors import ConfigError, DatasetError, NotFoundError, UsageError
 from ..losses import EmbeddingQueue, LabelStatistics, build_loss
-from ..metrics import MeasureResult, parse_measure
+from ..metrics import parse_measure
 from ..models import ExportReport, NetworkConfig, build_embedder, embedder_config, save_model
 from .datamodule import ImageData, PixelSplit, band_statistics
 from .evaluation import evaluate_model
-from .recipe import Recipe, TrainerConfig, load_recipe
-from .record import EpochTable, StepCounter, read_epochs, versions, write_json
+from .recipe import MACHINE_KEYS, Recipe, TrainerConfig, load_recipe, recipe_differences
+from .record import EpochTable, StepCounter, now, plain_result, read_epochs, run_record, versions, write_json
 from .task import SELECTION, ImageTask
 
 __all__ = ["Run", "resolve_precision", "train"]
@@ -45,9 +44,6 @@ __all__ = ["Run", "resolve_precision", "train"]
 _log = logging.getLogger(__name__)
 _RECIPE, _RECORD, _METRICS, _VALIDATION = "recipe.toml", "run.json", "metrics.csv", "validation.json"
 _LAST, _BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
-# What may differ between a run and its resumption: where things lie and how they are computed, not what is computed.
-_MACHINE = {"data": ("root", "splits", "cache"), "trainer": ("threads", "workers", "accelerator")}
-
 Progress = Callable[[int, int], None]
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 
@@ -152,7 +148,7 @@ def _begin(
         config=config,
         task=_task(recipe, data, config),
         trainer=trainer,
-        record=_record(recipe, dataset, data),
+        record=run_record(recipe, dataset, data, resolve_precision(recipe.trainer)),
     )
     _write(out / _RECORD, job.record)
     return job
@@ -175,7 +171,7 @@ def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
     if resume:
         if not path.is_file():
             raise NotFoundError(f"no run to resume at {out}: there is no {_RECIPE}; leave out --resume to begin one")
-        differing = _differences(to_mapping(load_recipe(path)), to_mapping(recipe))
+        differing = recipe_differences(load_recipe(path), recipe)
         if differing:
             raise UsageError(f"the run at {out} was begun with another recipe; differing: {', '.join(differing)}")
         return
@@ -183,21 +179,6 @@ def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
         raise UsageError(f"there is a run at {out} already: go on with --resume, or name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(to_toml(recipe), encoding="utf-8")
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ, apart from those that only say where and how to compute."""
-    ignored = _MACHINE.get(prefix.rstrip("."), ())
-    found = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
-        if key in ignored or before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{prefix}{key}.")
-        else:
-            found.append(prefix + key)
-    return found
 
 
 def _data(recipe: Recipe, dataset: ImageDataset, cache: Path) -> ImageData:
@@ -218,7 +199,7 @@ def _model_config(recipe: Recipe, dataset: ImageDataset, data: ImageData) -> Mod
         mean, std = band_statistics(data.train.images)
         statistics = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
     kept = to_mapping(recipe)
-    for section, names in _MACHINE.items():
+    for section, names in MACHINE_KEYS.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in names}
     return embedder_config(
         recipe.model.backbone,
@@ -261,33 +242,6 @@ def _task(recipe: Recipe, data: ImageData, config: ModelConfig) -> ImageTask:
         queue=EmbeddingQueue(recipe.loss.queue, recipe.model.dim, labels) if recipe.loss.queue else None,
         seed=recipe.seed,
     )
-
-
-def _record(recipe: Recipe, dataset: ImageDataset, data: ImageData) -> dict[str, Any]:
-    refused = [*data.train.refused, *data.queries.refused]
-    return {
-        "schema": 1,
-        "name": recipe.name,
-        "seed": recipe.seed,
-        "versions": versions(),
-        "machine": {
-            "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-            "precision": resolve_precision(recipe.trainer),
-        },
-        "data": {
-            "name": dataset.name,
-            "root": str(dataset.root),
-            "split_hash": dataset.split_hash,
-            "splits": dataset.splits,
-            "labels": list(dataset.label_names),
-            "train_images": len(data.train),
-            "validation_images": len(data.queries),
-            "refused": [{"source": item.source, "reason": item.reason} for item in refused],
-        },
-        "started": _now(),
-    }
 
 
 @rank_zero_only
@@ -397,11 +351,11 @@ def _finish(job: _Job, seconds: float) -> Run:
             "best_epoch": best["epoch"],
             "queries": {"split": split.val, "images": len(evaluation.query_ids)},
             "gallery": {"split": split.train, "images": evaluation.gallery_size},
-            "results": [_plain(result) for result in evaluation.results],
+            "results": [plain_result(result) for result in evaluation.results],
         },
     )
     job.record.update(
-        finished=_now(),
+        finished=now(),
         seconds=round(seconds, 1),
         best_epoch=best["epoch"],
         model=export.fingerprint,
@@ -417,12 +371,3 @@ def _finish(job: _Job, seconds: float) -> Run:
         seconds=seconds,
         export=export,
     )
-
-
-def _plain(result: MeasureResult) -> dict[str, Any]:
-    numbers = {name: getattr(result, name) for name in ("value", "low", "high", "floor", "ceiling", "queries")}
-    return {"measure": str(result.measure), "definition": result.measure.definition, **numbers}
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..encoders import ModelConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, IntegrityError
 from ..losses import ContrastiveLoss, EmbeddingQueue, distributed_loss, gather_rows
 from ..metrics import EmbeddingSet, Measure, evaluate_retrieval
 from ..models import ImageEmbedder
@@ -171,6 +171,11 @@ class ImageTask(LightningModule):
         """All ranks' embeddings of the queries (0) or the gallery (1), in the order of the split."""
         vectors = gather_rows(torch.cat(self._seen[side])).float().cpu().numpy()
         rows = gather_rows(torch.cat(self._rows[side])).cpu().numpy()
+        if not np.isfinite(vectors).all():
+            raise IntegrityError(
+                f"the training diverged in epoch {self.current_epoch}: embeddings are not finite; begin again with a "
+                "lower optimizer.lr, or with optimizer.clip_norm"
+            )
         # Ranks pad their share by repeating a row: the last of equals is taken.
         ordered = np.zeros((len(self.names[side]), vectors.shape[1]), dtype=np.float32)
         ordered[rows] = vectors
