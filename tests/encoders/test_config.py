@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terraseek.encoders import ModelConfig, TextConfig, check_weights, model_fingerprint, read_model_config, save_config
@@ -19,6 +19,7 @@ NAMES = st.lists(st.text(max_size=8), max_size=4).map(tuple)
 TEXTS = st.none() | st.builds(TextConfig, architecture=st.text(max_size=5), max_tokens=st.integers(1, 512))
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     bands=st.integers(1, 13),
     numbers=st.data(),
@@ -133,6 +134,7 @@ def test_fingerprint_needs_both_files(make_model: MakeModel) -> None:
         model_fingerprint(directory)
 
 
+@settings(deadline=None)
 @given(cut=st.integers(0, 200))
 def test_any_truncation_of_the_weights_is_noticed(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     import numpy as np

@@ -74,11 +74,10 @@ def test_own_weights_come_back_for_any_bands(name: str, tmp_path: Path) -> None:
     grey = torch.randn(1, 1, 32, 32)
     with torch.no_grad():
         expected = saved(grey.expand(-1, 3, -1, -1))
-        for bands in (2, 5):
-            loaded = build_backbone(name, path, bands).eval()
-            assert loaded.bands == bands
-            # Equal in all bands, an image gives what it gave in three.
-            torch.testing.assert_close(loaded(grey.expand(-1, bands, -1, -1)), expected, rtol=1e-3, atol=1e-4)
+        loaded = build_backbone(name, path, bands=5).eval()
+        assert loaded.bands == 5
+        # Equal in all bands, an image gives what it gave in three.
+        torch.testing.assert_close(loaded(grey.expand(-1, 5, -1, -1)), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_wrong_weights_are_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -45,6 +45,7 @@ def test_golden_values(case: int, terraseek_data: Path) -> None:
     torch.testing.assert_close(weights, golden[f"{case}/weights"][..., 0], rtol=1e-5, atol=1e-6)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 99), lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5))
 def test_every_way_of_computing_gives_the_same(seed: int, lengths: list[int]) -> None:
     pool = make(seed)

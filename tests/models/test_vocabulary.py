@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terraseek.errors import UsageError
@@ -15,6 +15,7 @@ def test_words_punctuation_case_and_accents() -> None:
     assert tokenizer.encode("").ids == [2]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.text(st.characters(codec="ascii", categories=("Ll", "Nd")), min_size=1), min_size=1, unique=True))
 def test_every_word_has_its_place(words: list[str]) -> None:
     assert word_tokenizer(words).encode(" ".join(words)).ids == [2, *range(3, 3 + len(words))]

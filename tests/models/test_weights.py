@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -14,6 +14,7 @@ from terraseek.models import adapt_bands, convert_weights
 from terraseek.models.weights import load_named, read_pickled_weights, read_weights, write_weights
 
 
+@settings(deadline=None)
 @given(before=st.integers(1, 5), bands=st.integers(1, 13), seed=st.integers(0, 99))
 def test_adapted_kernel_answers_alike_to_an_image_equal_in_all_bands(before: int, bands: int, seed: int) -> None:
     kernel = torch.randn(4, before, 3, 3, generator=torch.Generator().manual_seed(seed))
