@@ -1,6 +1,8 @@
 """Archives: durable, searchable sets of records that one model made."""
 
 from .archive import AddResult, Archive, CompactResult
+from .export import ExportFormat, export_archive, import_archive
+from .features import record_feature
 from .filters import Filter, Interval, parse_bbox, parse_interval
 from .footprint import Bbox, bbox_of, box_geometry, on_globe
 from .ingest import IngestReport, ingest
@@ -10,6 +12,7 @@ from .ranking import Mode, Ranking
 from .record import DEFAULT_COLLECTION, Record, Window
 from .reports import Problem, RepairReport, VerifyReport
 from .sources import Source, find_sources
+from .stac import stac_item
 from .verify import repair_archive, verify_archive
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "Archive",
     "Bbox",
     "CompactResult",
+    "ExportFormat",
     "Filter",
     "IngestReport",
     "Interval",
@@ -34,12 +38,16 @@ __all__ = [
     "bbox_of",
     "box_geometry",
     "create_archive",
+    "export_archive",
     "find_sources",
+    "import_archive",
     "ingest",
     "on_globe",
     "open_archive",
     "parse_bbox",
     "parse_interval",
+    "record_feature",
     "repair_archive",
+    "stac_item",
     "verify_archive",
 ]

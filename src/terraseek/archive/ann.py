@@ -84,7 +84,7 @@ def ann_candidates(
 
 def _neighbours(table: Any, query_D: FloatArray, count: int) -> NDArray[np.uint64]:
     query = table.search(query_D, vector_column_name="vector").distance_type("dot").with_row_id(True)
-    query = query.nprobes(NPROBES).ef(max(EF, 2 * count)).refine_factor(2).select(["_rowid"]).limit(count)
+    query = query.nprobes(NPROBES).ef(max(EF, 2 * count)).refine_factor(2).select(["_distance"]).limit(count)
     row_ids: NDArray[np.uint64] = query.to_arrow()["_rowid"].to_numpy()
     return row_ids
 

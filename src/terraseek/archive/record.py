@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ Window = tuple[int, int, int, int]
 """(column, row, width, height) in pixels of the source."""
 
 DEFAULT_COLLECTION = "default"
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAX_ID = 1024
 MAX_THUMBNAIL = 1 << 20
 
@@ -111,7 +113,7 @@ def _check_name(name: str, text: object, limit: int) -> None:
     assert isinstance(text, str)
     if not text or len(text) > limit:
         raise UsageError(f"{name} has {len(text)} characters, it needs 1 to {limit}")
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if CONTROL.search(text):
         raise UsageError(f"{name} has a control character: {text!r:.60}")
 
 

@@ -100,31 +100,41 @@ def check_vectors(ids: Sequence[str], vectors_ND: FloatArray, dim: int) -> Float
 
 def records_table(records: Sequence[Record], unit_ND: FloatArray, schema: pa.Schema) -> pa.Table:
     """Records and their unit vectors as rows of the table."""
-    rows = [_row(record) for record in records]
-    thumbnails = [record.thumbnail for record in records]
+    rows = [
+        {**_row(record), "footprint": wkb, **dict(zip(BBOX_COLUMNS, bbox, strict=True))}
+        for record, wkb, bbox in zip(records, *_places(records), strict=True)
+    ]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in RECORD_COLUMNS}
     columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(unit_ND.ravel(), pa.float32()), unit_ND.shape[1])
-    columns["thumbnail"] = thumbnails
+    columns["thumbnail"] = [record.thumbnail for record in records]
     columns["crc_record"] = [row_checksum(row) for row in rows]
     columns["crc_vector"] = vector_checksums(unit_ND)
-    columns["crc_thumbnail"] = [zlib.crc32(thumbnail or b"") for thumbnail in thumbnails]
+    columns["crc_thumbnail"] = [zlib.crc32(record.thumbnail or b"") for record in records]
     arrays = [
         columns[f.name] if isinstance(columns[f.name], pa.Array) else pa.array(columns[f.name], f.type) for f in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def _places(records: Sequence[Record]) -> tuple[list[bytes | None], list[Sequence[float | None]]]:
+    """WKB and box of each footprint, all at once: one call per record would be most of the time of an `add`."""
+    shapes = np.array([record.footprint for record in records], object)
+    wkb: list[bytes | None] = shapely.to_wkb(shapes, byte_order=1).tolist()
+    boxes: list[Sequence[float | None]] = [(None,) * 4 for _ in records]
+    parts = shapely.get_num_geometries(shapes)
+    for at, bounds in enumerate(shapely.bounds(shapes).tolist()):
+        if parts[at] == 1:
+            boxes[at] = bounds
+        elif parts[at] > 1:
+            boxes[at] = records[at].bbox or boxes[at]
+    return wkb, boxes
+
+
 def _row(record: Record) -> dict[str, Any]:
-    west, south, east, north = record.bbox or (None, None, None, None)
     return {
         "id": record.id,
         "source": record.source,
         "window": None if record.window is None else list(record.window),
-        "footprint": None if record.footprint is None else shapely.to_wkb(record.footprint, byte_order=1),
-        "west": west,
-        "south": south,
-        "east": east,
-        "north": north,
         "datetime": record.datetime,
         "labels": list(record.labels),
         "predicted": [{"label": name, "score": score} for name, score in sorted(record.predicted.items())],

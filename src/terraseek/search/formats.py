@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import shapely
 
 from ..archive import Record
+from ..archive.table import safe_cell
 
-__all__ = ["CSV_COLUMNS", "feature_collection", "hit_csv", "hit_mapping", "safe_cell"]
+__all__ = ["CSV_COLUMNS", "feature_collection", "hit_csv", "hit_mapping"]
 
 Row: TypeAlias = tuple[int, float | None, Record]
 """Rank, score and record of a hit."""
@@ -85,14 +86,3 @@ def hit_csv(rows: Sequence[Row]) -> str:
         values["properties"] = json.dumps(values["properties"], ensure_ascii=False) if record.properties else ""
         writer.writerow([safe_cell(values[name]) for name in CSV_COLUMNS])
     return out.getvalue()
-
-
-def safe_cell(value: object) -> object:
-    """A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection).
-
-    >>> safe_cell("=1+1"), safe_cell("beach"), safe_cell(-3.5)
-    ("'=1+1", 'beach', -3.5)
-    """
-    if isinstance(value, str) and value.lstrip(" ")[:1] in ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%"):
-        return "'" + value
-    return value

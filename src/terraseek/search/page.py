@@ -48,14 +48,12 @@ class Page:
         hits: best first.
         next: give this as `after` for the page that follows; None on the last. Opaque.
         model: the model whose vectors were compared.
-        version: of the archive.
     """
 
     matched: int
     hits: tuple[Hit, ...]
     next: str | None
     model: ModelIdentity
-    version: int
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -70,7 +68,6 @@ class Page:
             "hits": [hit.to_json() for hit in self.hits],
             "next": self.next,
             "model": self.model.fingerprint,
-            "version": self.version,
         }
 
     def to_geojson(self) -> dict[str, Any]:

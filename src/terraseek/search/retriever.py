@@ -123,8 +123,7 @@ class Retriever:
             Hit(rank=rank, score=score, record=record)
             for rank, ((score, _), record) in enumerate(zip(shown, records, strict=True), start=seen + 1)
         )
-        version = self.archive.snapshot().version
-        return Page(matched=matched, hits=hits, next=following, model=self.archive.model, version=version)
+        return Page(matched=matched, hits=hits, next=following, model=self.archive.model)
 
     # -- from examples to vectors ---------------------------------------------------------------------------------
 
@@ -137,7 +136,7 @@ class Retriever:
             "image": self._encode_images(query.image),
             "text": self._encode_texts(query.text),
             "vector": np.empty((0, self.archive.dim)) if query.vector is None else self._own(query.vector),
-            "like": self.archive.vectors(query.like),
+            "like": self.archive.vectors(query.like) if query.like else np.empty((0, self.archive.dim)),
         }
         if query.combine == "max":
             return np.concatenate(list(sides.values())).astype(np.float32)

@@ -1,0 +1,103 @@
+"""Archives as files that other tools read: GeoParquet, GeoJSON, CSV, STAC; and back from GeoParquet and STAC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from ..errors import ConfigError, NotFoundError, TerraseekError, UsageError
+from ..registry import nearest
+from .archive import Archive
+from .batches import Progress, archive_batches
+from .features import write_geojson
+from .filters import Filter
+from .geoparquet import read_geoparquet, write_geoparquet
+from .hilbert import hilbert_order
+from .manifest import ModelIdentity
+from .stac import read_stac, write_stac
+from .table import write_csv
+
+__all__ = ["ExportFormat", "export_archive", "import_archive"]
+
+ExportFormat: TypeAlias = Literal["geoparquet", "geojson", "csv", "stac"]
+SUFFIXES: dict[str, ExportFormat] = {".parquet": "geoparquet", ".geojson": "geojson", ".csv": "csv", ".json": "stac"}
+WRITERS = {"geoparquet": write_geoparquet, "geojson": write_geojson, "csv": write_csv, "stac": write_stac}
+
+
+def export_archive(
+    archive: Archive,
+    path: str | Path,
+    kind: ExportFormat | None = None,
+    *,
+    where: Filter | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Write records to one file; it appears under its name when it is complete.
+
+    Args:
+        archive: one version of it is written.
+        path: .parquet, .geojson, .csv or .json (STAC ItemCollection), unless `kind` says which.
+        kind: "geoparquet" (1.1, rows along a Hilbert curve, with a bbox covering, vectors and thumbnails) and "stac"
+            (with vectors) can be imported again; "geojson" and "csv" are for maps and tables and hold no vectors.
+        where: only the records that pass.
+        progress: called with records done and records in all.
+
+    Returns:
+        How many records were written.
+
+    Raises:
+        UsageError: an unknown kind, or a suffix that names none.
+    """
+    path = Path(path)
+    chosen = kind or SUFFIXES.get(path.suffix.lower())
+    if chosen not in get_args(ExportFormat):
+        hint = nearest(str(kind or path.suffix), list(get_args(ExportFormat)))
+        raise UsageError(f"unknown export format {kind or path.suffix!r}: {hint}")
+    assert chosen is not None
+    ids = hilbert_order(archive, archive.ids(where))
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[chosen](partial, archive, archive_batches(archive, ids, progress))
+        partial.replace(path)
+    except OSError as error:
+        raise TerraseekError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(ids)
+
+
+def import_archive(archive: Archive, path: str | Path, *, trust: bool = False, progress: Progress | None = None) -> int:
+    """Add the records and vectors of a GeoParquet file or a STAC ItemCollection, without encoding anything.
+
+    Args:
+        archive: what they are added to; records with the same ids are replaced.
+        path: .parquet with the columns `id` and `embedding`, or .json whose items have `emb:vector`.
+        trust: take vectors whose model the file does not name as this archive's model's.
+        progress: called with records done and 0, for not known.
+
+    Returns:
+        How many records were read.
+
+    Raises:
+        NotFoundError: no such file.
+        ModelMismatchError: the file's vectors are of another model.
+        ConfigError: the file does not say of which model, and `trust` is off.
+        DatasetError: there are no vectors in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(f"no file at {path}")
+    model, batches = read_geoparquet(path) if path.suffix.lower() in (".parquet", ".geoparquet") else read_stac(path)
+    if model is None or not model["fingerprint"]:
+        if not trust:
+            raise ConfigError(f"{path} does not say which model made its vectors; if it is this archive's, say so")
+    else:
+        archive.check_model(ModelIdentity(**model))
+    done = 0
+    for batch in batches:
+        archive.add(batch.records, batch.vectors_ND)
+        done += len(batch.records)
+        if progress:
+            progress(done, 0)
+    return done

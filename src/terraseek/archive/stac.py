@@ -1,0 +1,124 @@
+"""Records as STAC Items with their vectors, and back.
+
+A vector stands in `emb:vector`, beside `emb:model` (the model's fingerprint) and `emb:dimensions`. No schema of an
+embeddings extension is declared: there is none that is stable, and an item must not claim to follow what cannot be
+checked. The record's own fields have the prefix `terraseek:`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from ..errors import CorruptError, DatasetError
+from ..typing import FloatArray
+from .archive import Archive
+from .batches import BATCH, Batch
+from .features import record_feature, write_collection
+from .manifest import ModelIdentity
+from .record import DEFAULT_COLLECTION, Record
+
+__all__ = ["read_stac", "record_from_item", "stac_item", "write_stac"]
+
+_OWN = ("source", "window", "collection", "labels", "predicted", "caption")
+_RESERVED = frozenset({"datetime", "start_datetime", "end_datetime"})
+
+
+def stac_item(record: Record, vector_D: FloatArray, model: ModelIdentity) -> dict[str, Any]:
+    """A record as a STAC 1.0 Item with its vector."""
+    feature = record_feature(record)
+    fields = {name: feature["properties"][name] for name in _OWN}
+    properties = {key: value for key, value in record.properties.items() if not _is_taken(key)}
+    properties |= {"terraseek:" + name: value for name, value in fields.items() if value not in (None, [], {})}
+    if len(properties) < len(record.properties) or any(map(_is_taken, record.properties)):
+        properties["terraseek:properties"] = {k: v for k, v in record.properties.items() if _is_taken(k)}
+    properties["datetime"] = None if record.datetime is None else _text(record.datetime)
+    if record.datetime is None:
+        # STAC allows a null datetime with a range only, and "any time" is the honest one.
+        properties |= {"start_datetime": "0001-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z"}
+    properties |= {"emb:model": model.fingerprint, "emb:dimensions": model.dim, "emb:vector": vector_D.tolist()}
+    return {
+        **feature,
+        "stac_version": "1.0.0",
+        "stac_extensions": [],
+        "properties": properties,
+        "assets": {"image": {"href": record.source, "roles": ["data"]}},
+        "links": [],
+    }
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _is_taken(name: str) -> bool:
+    """Whether a record's property has the name of something that an Item means otherwise."""
+    return name in _RESERVED or name.startswith(("terraseek:", "emb:"))
+
+
+def write_stac(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
+    """Write an ItemCollection."""
+
+    def items() -> Iterator[dict[str, Any]]:
+        for batch in batches:
+            for record, vector_D in zip(batch.records, batch.vectors_ND, strict=True):
+                yield stac_item(record, vector_D, archive.model)
+
+    write_collection(path, items(), {})
+
+
+def record_from_item(item: dict[str, Any]) -> Record:
+    """The record of a STAC Item that `stac_item` wrote, or of another's: its first asset is the source."""
+    given = dict(item.get("properties") or {})
+    own = {name: given.get("terraseek:" + name) for name in _OWN}
+    properties = {key: value for key, value in given.items() if not _is_taken(key)}
+    properties |= given.get("terraseek:properties") or {}
+    moment = given.get("datetime")
+    assets = list((item.get("assets") or {}).values())
+    return Record(
+        id=str(item["id"]),
+        source=own["source"] or (assets[0]["href"] if assets else item["id"]),
+        window=own["window"],
+        footprint=None if item.get("geometry") is None else shapely.geometry.shape(item["geometry"]),
+        datetime=None if moment is None else datetime.fromisoformat(moment),
+        labels=tuple(own["labels"] or ()),
+        predicted=own["predicted"] or {},
+        caption=own["caption"],
+        properties=properties,
+        collection=own["collection"] or item.get("collection") or DEFAULT_COLLECTION,
+    )
+
+
+def read_stac(path: Path) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
+    """The model that an ItemCollection names and its records, batch by batch.
+
+    Raises:
+        CorruptError: it is no ItemCollection.
+        DatasetError: an item has no vector.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        items = tree["features"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"{path} is no STAC ItemCollection: {error}") from None
+    without = [item.get("id") for item in items if "emb:vector" not in (item.get("properties") or {})]
+    if without:
+        raise DatasetError(f"{path}: item {without[0]!r} has no emb:vector ({len(without)} of {len(items)} items)")
+    model = None
+    if items:
+        first = items[0]["properties"]
+        model = {"fingerprint": first.get("emb:model", ""), "dim": len(first["emb:vector"])}
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, len(items), BATCH):
+            part = items[start : start + BATCH]
+            vectors = np.array([item["properties"]["emb:vector"] for item in part], np.float64)
+            yield Batch(records=tuple(map(record_from_item, part)), vectors_ND=vectors)
+
+    return model, batches()

@@ -1,0 +1,46 @@
+"""Records as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from .archive import Archive
+from .batches import Batch
+
+__all__ = ["safe_cell", "write_csv"]
+
+
+def write_csv(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
+    """Write a table; vectors are left out and no cell can be a formula."""
+    sides = ("west", "south", "east", "north")
+    with path.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["id", "source", "collection", "datetime", "labels", "caption", *sides, "window", "properties"])
+        for batch in batches:
+            for record in batch.records:
+                cells = [
+                    record.id,
+                    record.source,
+                    record.collection,
+                    "" if record.datetime is None else record.datetime.isoformat(),
+                    ";".join(record.labels),
+                    record.caption or "",
+                    *(record.bbox or [""] * 4),
+                    " ".join(map(str, record.window or ())),
+                    json.dumps(dict(record.properties), ensure_ascii=False) if record.properties else "",
+                ]
+                writer.writerow([safe_cell(cell) for cell in cells])
+
+
+def safe_cell(value: object) -> object:
+    """A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection).
+
+    >>> safe_cell("=1+1"), safe_cell("beach"), safe_cell(-3.5)
+    ("'=1+1", 'beach', -3.5)
+    """
+    if isinstance(value, str) and value.lstrip(" ")[:1] in ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%"):
+        return "'" + value
+    return value

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pystac
+import pytest
+import shapely
+
+from terraseek.archive import Archive, Filter, ModelIdentity, Record, export_archive, import_archive
+from terraseek.archive.hilbert import hilbert_distance
+from terraseek.errors import ConfigError, CorruptError, DatasetError, ModelMismatchError, NotFoundError, UsageError
+
+
+@pytest.fixture
+def special(filled) -> Archive:
+    """The filled archive, and records that are hard to write."""
+    records = [
+        Record(id="bare", source="s"),
+        Record(id="wide", source="s", footprint=shapely.box(179, -1, 181, 1), labels=("a;b", '"quoted"')),
+        Record(id="=cmd()", source="-2+3", caption="@sum\nline", properties={"source": "own", "datetime": "own"}),
+    ]
+    filled.add(records, np.eye(8)[:3])
+    return filled
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".json"])
+def test_what_is_exported_and_imported_gives_the_same_answers(special, tmp_path, suffix) -> None:
+    path = tmp_path / f"out{suffix}"
+    assert export_archive(special, path) == 303
+    again = Archive.create(tmp_path / "again", special.model)
+    assert import_archive(again, path) == 303
+    ids = special.ids()
+    assert again.ids() == ids
+    with_pictures = suffix == ".parquet"
+    assert again.get(ids, thumbnails=with_pictures) == special.get(ids, thumbnails=with_pictures)
+    for query in np.random.default_rng(0).standard_normal((5, 8)):
+        where = Filter(bbox=(100, -80, -60, 80), labels_none=("town",))
+        one, two = special.search(query, 20, where), again.search(query, 20, where)
+        assert (one.ids, one.scores, one.matched) == (two.ids, two.scores, two.matched)
+    import_archive(again, path)
+    assert len(again) == 303
+
+
+def test_geoparquet_follows_the_specification(special, tmp_path) -> None:
+    export_archive(special, tmp_path / "out.parquet", where=Filter(collections=("c1",)))
+    file = pq.ParquetFile(tmp_path / "out.parquet")
+    geo = json.loads(file.schema_arrow.metadata[b"geo"])
+    assert geo["version"] == "1.1.0"
+    column = geo["columns"][geo["primary_column"]]
+    assert column["encoding"] == "WKB"
+    table = file.read()
+    assert table.num_rows == 100
+    for side, path in column["covering"]["bbox"].items():
+        assert table[path[0]].type.field(path[1]).name == side
+    for row in table.to_pylist():
+        bounds = shapely.from_wkb(row["geometry"]).bounds
+        assert tuple(row["bbox"][side] for side in ("xmin", "ymin", "xmax", "ymax")) == bounds
+
+
+def test_rows_follow_a_hilbert_curve(special, tmp_path) -> None:
+    export_archive(special, tmp_path / "out.parquet")
+    rows = pq.read_table(tmp_path / "out.parquet", columns=["geometry"])["geometry"].to_pylist()
+    centres = np.array([shapely.from_wkb(row).centroid.coords[0] for row in rows if row is not None])
+    order = np.random.default_rng(0).permutation(len(centres))
+    walk = np.linalg.norm(np.diff(centres, axis=0), axis=1).mean()
+    shuffled = np.linalg.norm(np.diff(centres[order], axis=0), axis=1).mean()
+    assert walk < shuffled / 4
+    assert rows[-1] is None
+
+
+def test_the_hilbert_curve_visits_every_cell_once_and_steps_to_neighbours() -> None:
+    side = 8
+    lon, lat = np.meshgrid(np.arange(side), np.arange(side))
+    lon, lat = lon.ravel(), lat.ravel()
+    distance = hilbert_distance((lon + 0.5) / side * 360 - 180, (lat + 0.5) / side * 180 - 90, order=3)
+    assert sorted(distance) == list(range(side * side))
+    order = np.argsort(distance)
+    steps = np.abs(np.diff(lon[order])) + np.abs(np.diff(lat[order]))
+    assert (steps == 1).all()
+
+
+def test_geojson(special, tmp_path) -> None:
+    export_archive(special, tmp_path / "out.geojson")
+    tree = json.loads((tmp_path / "out.geojson").read_text())
+    features = {feature["id"]: feature for feature in tree["features"]}
+    assert len(features) == 303
+    assert features["wide"]["geometry"]["type"] == "MultiPolygon"
+    assert features["wide"]["bbox"] == [179, -1, -179, 1]
+    assert features["bare"]["geometry"] is None
+
+
+def test_stac_items_are_valid(special, tmp_path) -> None:
+    export_archive(special, tmp_path / "out.json", where=Filter(ids=("r00001", "bare", "wide")))
+    collection = pystac.ItemCollection.from_file(str(tmp_path / "out.json"))
+    items = {item.id: item for item in collection}
+    assert set(items) == {"r00001", "bare", "wide"}
+    assert items["r00001"].datetime.isoformat() == "2020-01-02T00:00:00+00:00"
+    assert items["bare"].properties["start_datetime"]
+    assert items["r00001"].properties["emb:dimensions"] == 8 == len(items["r00001"].properties["emb:vector"])
+    assert items["r00001"].assets["image"].href == "scene1.tif"
+
+
+def test_csv_has_no_formulas(special, tmp_path) -> None:
+    export_archive(special, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 303
+    odd = rows["'=cmd()"]
+    assert (odd["source"], odd["caption"]) == ("'-2+3", "'@sum\nline")
+    assert float(rows["r00001"]["west"]) == special.get(["r00001"])[0].bbox[0]
+
+
+def test_an_export_that_fails_leaves_nothing(special, tmp_path) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise StopError
+
+    (tmp_path / "out.csv").write_text("as it was")
+    with pytest.raises(StopError):
+        export_archive(special, tmp_path / "out.csv", progress=stop)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.csv"]
+    assert (tmp_path / "out.csv").read_text() == "as it was"
+    with pytest.raises(UsageError, match=r"unknown export format '\.txt'"):
+        export_archive(special, tmp_path / "out.txt")
+
+
+def foreign(path: Path, **columns: list) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_embeddings_of_others_come_in_when_they_are_trusted(archive, tmp_path) -> None:
+    path = foreign(
+        tmp_path / "theirs.parquet",
+        id=["a", "b"],
+        embedding=[[1.0] * 8, [0.5] * 7 + [2.0]],
+        geometry=[shapely.to_wkb(shapely.box(0, 0, 1, 1)), None],
+        cloud=[3.5, 9.0],
+    )
+    with pytest.raises(ConfigError, match="does not say which model"):
+        import_archive(archive, path)
+    assert import_archive(archive, path, trust=True) == 2
+    assert archive.get(["a"])[0] == Record(
+        id="a", source="theirs.parquet", footprint=shapely.box(0, 0, 1, 1), properties={"cloud": 3.5}
+    )
+
+
+def test_imports_that_cannot_be_are_refused(special, archive, tmp_path) -> None:
+    export_archive(special, tmp_path / "out.parquet")
+    other = Archive.create(tmp_path / "other", ModelIdentity(fingerprint="other", dim=8))
+    with pytest.raises(ModelMismatchError):
+        import_archive(other, tmp_path / "out.parquet")
+    with pytest.raises(NotFoundError):
+        import_archive(archive, tmp_path / "none.parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(CorruptError, match="no Parquet file"):
+        import_archive(archive, tmp_path / "bad.parquet")
+    with pytest.raises(DatasetError, match="no column 'embedding'"):
+        import_archive(archive, foreign(tmp_path / "x.parquet", id=["a"]), trust=True)
+    with pytest.raises(UsageError, match="shape"):
+        import_archive(archive, foreign(tmp_path / "y.parquet", id=["a"], embedding=[[1.0, 2.0]]), trust=True)
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(CorruptError, match="no STAC ItemCollection"):
+        import_archive(archive, tmp_path / "bad.json")
+    (tmp_path / "plain.json").write_text('{"features": [{"id": "i", "properties": {}}]}')
+    with pytest.raises(DatasetError, match=r"item 'i' has no emb:vector"):
+        import_archive(archive, tmp_path / "plain.json")
+    assert len(archive) == len(special)
