@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +22,7 @@ import shapely
 from PIL import Image
 from rasterio import Affine
 
-from terraseek.archive import Archive, Filter
+from terraseek.archive import AddResult, Archive, Filter, pieces
 from terraseek.archive.ingest import IngestReport, ingest
 from terraseek.archive.sources import Source, dataset_sources, find_sources, record_id
 from terraseek.data import ImageDataset, Sample
@@ -475,20 +474,37 @@ def test_killed_ingests_lose_and_double_nothing(tmp_path: Path, kills: tuple[int
     assert ingest(archive, FakeEncoder(), folder, chip=SMALL) == IngestReport(unchanged=61)
 
 
-def test_reading_and_committing_overlap_with_encoding(archive: Archive, images: Path, monkeypatch: Any) -> None:
-    """12 images at 10 ms to decode and 10 ms to encode take about 12 x 10 ms, not twice that."""
-    from terraseek.archive import pieces
+def test_reading_and_committing_overlap_with_encoding(
+    archive: Archive, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, read, read_ahead, committed = 0, pieces.read_image, threading.Event(), threading.Event()
 
-    read: Callable[[Path], np.ndarray] = pieces.read_image
-
-    def slow(path: Path) -> np.ndarray:
-        time.sleep(0.03)
+    def counting_read(path: Path) -> np.ndarray:
+        nonlocal reads
+        reads += 1
+        if reads > 2:
+            read_ahead.set()
         return read(path)
 
-    monkeypatch.setattr(pieces, "read_image", slow)
-    started = time.perf_counter()
-    ingest(archive, FakeEncoder(delay=0.03), images, batch_size=2)
-    assert time.perf_counter() - started < 12 * 0.06 * 0.85
+    add = archive.add
+
+    def telling_add(*arguments: Any, **options: Any) -> AddResult:
+        result = add(*arguments, **options)
+        committed.set()
+        return result
+
+    class WaitingEncoder(FakeEncoder):  # type: ignore[misc, valid-type]
+        """Encodes the first batch of two only when a third image has been read, the second when the first is in."""
+
+        def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+            waited = (read_ahead if self.encoded == 0 else committed).wait(30)
+            assert waited, "nothing happens while the encoder is at work"
+            vectors: np.ndarray = super().encode_images(images)
+            return vectors
+
+    monkeypatch.setattr(pieces, "read_image", counting_read)
+    monkeypatch.setattr(archive, "add", telling_add)
+    assert ingest(archive, WaitingEncoder(), images, batch_size=2).added == 12
 
 
 # Names.

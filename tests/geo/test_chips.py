@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terraseek.errors import ConfigError, ImageError
@@ -25,6 +25,7 @@ def cover(width: int, height: int, config: ChipConfig) -> np.ndarray:
     return count
 
 
+@settings(deadline=None)
 @given(
     width=st.integers(1, 80),
     height=st.integers(1, 80),

@@ -6,7 +6,7 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import Affine
 from shapely.geometry import MultiPolygon, Polygon
@@ -102,6 +102,7 @@ def test_beyond_the_projection_there_is_no_place() -> None:
     assert far.footprint(0, 0, 10, 10) is None
 
 
+@settings(deadline=None)
 @given(longitude=st.floats(-180, 180), latitude=st.floats(-84, 84), azimuth=st.floats(0, 360), size=st.floats(100, 2e6))
 def test_every_footprint_is_valid_and_holds_its_centre(
     longitude: float, latitude: float, azimuth: float, size: float

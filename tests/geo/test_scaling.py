@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -81,6 +81,7 @@ def test_constant_and_nan_bands_become_flat_not_undefined(write_raster: Write, p
     assert set(np.unique(got[..., 1:])) == {0}
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(np.float32, (5, 4, 2), elements=st.floats(-(2.0**100), 2.0**100, width=32) | st.just(np.nan)),
     hnp.arrays(bool, (5, 4)),
