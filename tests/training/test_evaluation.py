@@ -29,7 +29,7 @@ def test_equals_embedding_and_ranking_by_hand(model: Path, colours: Path) -> Non
     dataset = load_dataset("table", colours)
     calls: list[tuple[int, int]] = []
     measures = ["mAP", "macro-AP"]
-    found = evaluate_model(model, dataset, measures=measures, bootstrap=0, progress=lambda *c: calls.append(c))
+    found, _ = evaluate_model(model, dataset, measures=measures, bootstrap=0, progress=lambda *c: calls.append(c))
     encoder = load_encoder(model)
     sets = []
     for name in ("test", "train"):
@@ -45,7 +45,7 @@ def test_equals_embedding_and_ranking_by_hand(model: Path, colours: Path) -> Non
 
 def test_one_split_against_itself_leaves_each_query_out(model: Path, colours: Path) -> None:
     dataset = load_dataset("table", colours)
-    found = evaluate_model(
+    found, _ = evaluate_model(
         load_encoder(model), dataset, query_split="test", gallery_split="test", measures=["P@1"], bootstrap=0
     )
     assert found.self_excluded == found.gallery_size == 16
@@ -53,7 +53,9 @@ def test_one_split_against_itself_leaves_each_query_out(model: Path, colours: Pa
 
 def test_rarity_comes_from_the_training_split(model: Path, colours: Path) -> None:
     dataset = load_dataset("table", colours)
-    found = evaluate_model(model, dataset, query_split="val", gallery_split="test", measures=["macro-AP"], bootstrap=0)
+    found, _ = evaluate_model(
+        model, dataset, query_split="val", gallery_split="test", measures=["macro-AP"], bootstrap=0
+    )
     frequency = dataset.subset("train").labels_NC.mean(0)
     assert np.allclose([label.frequency for label in found.labels], frequency)
 

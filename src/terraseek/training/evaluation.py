@@ -57,9 +57,10 @@ def evaluate_model(
     threads: int | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
+    other_split: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Retrieve with every image of one split among the images of another.
+) -> tuple[Evaluation, tuple[Refused, ...]]:
+    """Retrieve with every image of one split among the images of another; also returns what could not be read.
 
     Args:
         model: a model directory, or an encoder that is open already.
@@ -72,31 +73,34 @@ def evaluate_model(
         threads: CPU threads of the network; None for all cores.
         bootstrap: resamples for the intervals, 0 for none.
         seed: of the resamples.
+        other_split: judge also a model that was trained on this data set under another split, where queries may have
+            been training images.
         progress: called with (images done, all images).
 
     Raises:
-        UsageError: the data set has no labels.
+        UsageError: the data set has no labels, or the model was trained on another split of it.
         ConfigError: no such split, or a name that is no measure.
         NotFoundError: no model there.
         DatasetError: no image of a split could be read.
-
-    Images that cannot be read are left out; `embed_dataset` lists them.
     """
     if not dataset.label_names:
         raise UsageError(f"{dataset.name} has no labels: retrieval cannot be judged by them")
     frequency_C = dataset.subset(train_split).labels_NC.mean(0) if train_split in dataset.splits else None
     encoder = model if isinstance(model, OnnxEncoder) else load_encoder(model, threads=threads)
+    if not other_split:
+        _check_split(encoder, dataset)
     queries, gallery = dataset.subset(query_split), dataset.subset(gallery_split)
     total = len(queries) + (0 if query_split == gallery_split else len(gallery))
 
     def after(first: int) -> Callable[[int, int], None] | None:
         return (lambda done, _: progress(first + done, total)) if progress else None
 
-    query_set, _ = embed_dataset(encoder, queries, progress=after(0))
+    query_set, refused = embed_dataset(encoder, queries, progress=after(0))
     gallery_set = query_set
     if gallery_split != query_split:
-        gallery_set, _ = embed_dataset(encoder, gallery, progress=after(len(queries)))
-    return evaluate_retrieval(
+        gallery_set, more = embed_dataset(encoder, gallery, progress=after(len(queries)))
+        refused += more
+    evaluation = evaluate_retrieval(
         query_set,
         gallery_set,
         measures,
@@ -105,3 +109,15 @@ def evaluate_model(
         bootstrap=bootstrap,
         seed=seed,
     )
+    return evaluation, refused
+
+
+def _check_split(encoder: OnnxEncoder, dataset: ImageDataset) -> None:
+    trained = encoder.config.training
+    same_data = trained.get("dataset") == dataset.name
+    if same_data and trained.get("split_hash") not in (None, dataset.split_hash):
+        raise UsageError(
+            f"the model was trained on another split of {dataset.name} ({str(trained['split_hash'])[:12]}, this one is "
+            f"{dataset.split_hash[:12]}), so that queries may have been training images; name the split files or "
+            "options that it was trained with, or allow another split"
+        )

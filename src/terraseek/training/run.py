@@ -33,6 +33,7 @@ from ..errors import ConfigError, DatasetError, NotFoundError, UsageError
 from ..losses import EmbeddingQueue, LabelStatistics, build_loss
 from ..metrics import parse_measure
 from ..models import ExportReport, NetworkConfig, build_embedder, embedder_config, save_model
+from .checkpoint import WholeCheckpoints, read_checkpoint
 from .datamodule import ImageData, PixelSplit, band_statistics
 from .evaluation import evaluate_model
 from .recipe import MACHINE_KEYS, Recipe, TrainerConfig, load_recipe, recipe_differences
@@ -98,7 +99,7 @@ def train(
         UsageError: a run is in `out` already, or one by another recipe is to be resumed.
         NotFoundError: nothing to resume, or the data are not where the recipe says.
         DatasetError: the data contradict themselves, or have too few images.
-        IntegrityError: the training diverged.
+        IntegrityError: the training diverged, or (CorruptError) a checkpoint to resume from is damaged.
         KeyboardInterrupt: after Ctrl-C, with the last finished epoch kept.
         SystemExit: in the helper processes of a training on several devices, when it is over.
     """
@@ -289,6 +290,7 @@ def _trainer(
         sync_batchnorm=config.devices > 1 and config.accelerator != "cpu" and torch.cuda.is_available(),
         logger=TensorBoardLogger(out, name="tensorboard", version=""),
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10,
@@ -301,6 +303,8 @@ def _fit(job: _Job, resume: bool) -> float:
     checkpoint = job.out / _LAST
     resumed = resume and checkpoint.is_file()
     before = sum(row["seconds"] for row in read_epochs(job.out / _METRICS)) if resumed else 0.0
+    if resumed:
+        read_checkpoint(checkpoint)  # Lightning's words for a damaged one help nobody
     started = time.monotonic()
     with _quiet():
         try:
@@ -329,13 +333,13 @@ def _quiet() -> Iterator[None]:
 
 def _finish(job: _Job, seconds: float) -> Run:
     """Export the best checkpoint and judge the export on the validation split."""
-    best = torch.load(job.out / _BEST, map_location="cpu", weights_only=True)
+    best = read_checkpoint(job.out / _BEST)
     prefix = "embedder."
     weights = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
     job.task.embedder.load_state_dict(weights)
     export = save_model(job.out / "model", job.task.embedder, job.config)
     split = job.recipe.data
-    evaluation = evaluate_model(
+    evaluation, _ = evaluate_model(  # what cannot be read stands in the record already
         export.directory,
         job.dataset,
         query_split=split.val,
