@@ -36,8 +36,9 @@ def stac_item(record: Record, vector_D: FloatArray, model: ModelIdentity) -> dic
     fields = {name: feature["properties"][name] for name in _OWN}
     properties = {key: value for key, value in record.properties.items() if not _is_taken(key)}
     properties |= {"terraseek:" + name: value for name, value in fields.items() if value not in (None, [], {})}
-    if len(properties) < len(record.properties) or any(map(_is_taken, record.properties)):
-        properties["terraseek:properties"] = {k: v for k, v in record.properties.items() if _is_taken(k)}
+    taken = {key: value for key, value in record.properties.items() if _is_taken(key)}
+    if taken:
+        properties["terraseek:properties"] = taken
     properties["datetime"] = None if record.datetime is None else _text(record.datetime)
     if record.datetime is None:
         # STAC allows a null datetime with a range only, and "any time" is the honest one.

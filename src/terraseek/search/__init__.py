@@ -2,12 +2,15 @@
 
 from .contact_sheet import Overview, SheetRow, SheetTile, contact_sheet
 from .diversity import mmr
+from .duplicates import DuplicateGroup, near_duplicates
+from .feedback import logistic_direction, rocchio_direction
 from .page import Hit, Page
 from .query import MAX_K, Query
 from .retriever import Retriever
 
 __all__ = [
     "MAX_K",
+    "DuplicateGroup",
     "Hit",
     "Overview",
     "Page",
@@ -16,5 +19,8 @@ __all__ = [
     "SheetRow",
     "SheetTile",
     "contact_sheet",
+    "logistic_direction",
     "mmr",
+    "near_duplicates",
+    "rocchio_direction",
 ]
