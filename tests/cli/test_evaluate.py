@@ -23,7 +23,7 @@ def test_reports_equal_the_python_call(run: Run, make_model: Callable[..., Path]
     model = make_model()
     command = ("evaluate", model, "--dataset", "ucmerced-ml", "--root", scenes)
     told = run(*command, "--report", tmp_path / "a", "--json").json
-    found = evaluate_model(model, load_dataset("ucmerced-ml", scenes), bootstrap=0)
+    found, _ = evaluate_model(model, load_dataset("ucmerced-ml", scenes), bootstrap=0)
     for name, value in found.values.items():
         assert told["measures"][name]["value"] == pytest.approx(value, nan_ok=True)
     assert json.loads((tmp_path / "a" / "report.json").read_text())["measures"] == told["measures"]

@@ -30,8 +30,12 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
     rho = loss.statistics.rarity(cfg.gamma, cfg.kappa).tolist()
     pair_rho = loss.statistics.pair_rarity(cfg.gamma, cfg.kappa).tolist()
     logs = [math.log(r) for r in rho]
-    span = max(logs) - min(logs)
-    scaled = [(value - min(logs)) / span if span else 0.0 for value in logs]
+    seen = [value for value, f in zip(logs, loss.statistics.frequency_C.tolist(), strict=True) if f]
+    span = max(seen) - min(seen) if seen else 0.0
+    scaled = [
+        (1.0 if seen else 0.0) if not f else (value - min(seen)) / span if span else 0.0
+        for value, f in zip(logs, loss.statistics.frequency_C.tolist(), strict=True)
+    ]
     unit = embeddings / embeddings.norm(dim=1, keepdim=True)
     total, anchors = unit.sum() * 0, 0
 
@@ -192,6 +196,18 @@ def test_labels_never_seen_and_empty_sets_stay_finite() -> None:
         assert torch.isfinite(loss)
         assert embeddings.grad is not None
         assert torch.isfinite(embeddings.grad).all()
+
+
+def test_a_label_that_never_occurs_changes_nothing_for_the_others() -> None:
+    embeddings, labels = batch(8, 4, seed=3)
+    training = (
+        torch.rand(40, 4, generator=torch.Generator().manual_seed(1)) < torch.tensor([0.1, 0.3, 0.5, 0.7])
+    ).long()
+    column = torch.zeros(len(training), 1, dtype=torch.long)
+    without = MACLLoss(LabelStatistics.from_labels(training))(embeddings, labels)
+    wider = LabelStatistics.from_labels(torch.cat([training, column], 1))
+    with_it = MACLLoss(wider)(embeddings, torch.cat([labels, column[: len(labels)]], 1))
+    torch.testing.assert_close(with_it, without)
 
 
 def test_weighted_variant_is_eta_one_unless_told_otherwise() -> None:

@@ -1,4 +1,4 @@
-"""The copy of its model that a local archive keeps, so that it can be searched and added to for as long as it exists."""
+"""The copy of its model that a local archive keeps, so that it can be searched and added to as long as it exists."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import require
 from .model import find_model
-from .output import Json, emit_json, parse_options, say, show_progress, show_table
+from .output import Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
 
 if TYPE_CHECKING:
     from ..data import ImageDataset
@@ -27,11 +27,17 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The split whose images are the queries.")] = "test",
     gallery: Annotated[str, typer.Option(help="The split that is searched.")] = "train",
     measure: Annotated[list[str] | None, typer.Option(help="Such as 'nDCG@100(jaccard)'; may be repeated.")] = None,
+    split_seed: Annotated[int, typer.Option(help="Of the split, where none comes with the data.")] = 0,
+    other_split: Annotated[
+        bool, typer.Option("--other-split", help="Judge a model that was trained under another split all the same.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write report.json and report.html.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a model on a labelled data set, each value beside what chance and an oracle would get.
+
+    A model that was trained on another split of the same data set is refused: queries may have been training images.
 
     Example: `terraseek evaluate runs/ucmerced-macl/model --dataset ucmerced-ml --root /data/UCMerced --report report`
     """
@@ -41,16 +47,17 @@ def evaluate(
     from ..metrics import DEFAULT_MEASURES, Provenance, report_json, write_report
     from ..training import evaluate_model
 
-    data = load_dataset(dataset, root, splits=splits, **parse_options(option or ()))
+    data = load_dataset(dataset, root, splits=splits, seed=split_seed, **parse_options(option or ()))
     encoder = load_encoder(find_model(model))
     with show_progress("embedding") as progress:
-        found = evaluate_model(
+        found, refused = evaluate_model(
             encoder,
             data,
             query_split=split,
             gallery_split=gallery,
             measures=tuple(measure) if measure else DEFAULT_MEASURES,
             seed=seed,
+            other_split=other_split,
             progress=progress,
         )
     trained_with = encoder.config.training.get("seed")
@@ -61,6 +68,7 @@ def evaluate(
         model=str(model),
         fingerprint=encoder.fingerprint,
         seed=trained_with if isinstance(trained_with, int) else None,
+        notes={"images left out": ", ".join(map(str, refused))} if refused else {},
     )
     if report is not None:
         samples = {sample.id: index for index, sample in enumerate(data.samples)}
@@ -75,6 +83,7 @@ def evaluate(
         emit_json(report_json(found, provenance))
     else:
         _show(found, provenance, data, report)
+    raise_if_refused(refused, f"{len(found.query_ids):,} queries and {found.gallery_size:,} images were judged")
 
 
 def _show(found: Evaluation, provenance: Provenance, data: ImageDataset, report: Path | None) -> None:

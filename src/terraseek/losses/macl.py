@@ -176,7 +176,9 @@ class MACLLoss(ContrastiveLoss):
         self.register_buffer("rarity_C", rarity_C.float(), persistent=False)
         pair_rarity_CC = statistics.pair_rarity(self.config.gamma, self.config.kappa)
         self.register_buffer("pair_rarity_CC", pair_rarity_CC.float(), persistent=False)
-        self.register_buffer("anchor_rarity_C", _to_unit_range(rarity_C.log()).float(), persistent=False)
+        self.register_buffer(
+            "anchor_rarity_C", _to_unit_range(rarity_C.log(), statistics.frequency_C > 0).float(), persistent=False
+        )
 
     @classmethod
     def build(cls, statistics: LabelStatistics, embedding_dim: int | None, **options: Any) -> Self:
@@ -264,9 +266,13 @@ class MACLLoss(ContrastiveLoss):
         return scaled_NM.clamp_(config.temperature_min, config.temperature_max)
 
 
-def _to_unit_range(values_C: Tensor) -> Tensor:
-    span = values_C.max() - values_C.min()
-    return (values_C - values_C.min()) / span if span > 0 else torch.zeros_like(values_C)
+def _to_unit_range(values_C: Tensor, seen_C: Tensor) -> Tensor:
+    """Scale by the labels that occur: one that never does must not change how rare the others are; it gets 1."""
+    if not seen_C.any():
+        return torch.zeros_like(values_C)
+    low, high = values_C[seen_C].min(), values_C[seen_C].max()
+    scaled_C = (values_C - low) / (high - low) if high > low else torch.zeros_like(values_C)
+    return torch.where(seen_C, scaled_C, torch.ones_like(values_C))
 
 
 def _in_batch_rarity(pairs: Pairs, gamma: float, kappa: float) -> Tensor:
