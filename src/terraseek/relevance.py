@@ -1,4 +1,4 @@
-"""How alike two label sets are: the one definition that losses, samplers and metrics share.
+"""How alike two label sets are, and how rare a label is: the one definition for metrics and losses.
 
 Every function takes numpy arrays or torch tensors and answers in kind; nothing here imports torch, so that the
 search path stays free of it. With y the multi-hot labels of an image and rho_c the rarity of label c:

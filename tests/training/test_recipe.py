@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from terraseek.config import to_toml
 from terraseek.data import DATASETS
 from terraseek.errors import ConfigError, NotFoundError
-from terraseek.losses import LOSSES, LabelStatistics, build_loss
+from terraseek.losses import LOSSES, LabelStatistics, MACLConfig, build_loss
 from terraseek.metrics import parse_measure
 from terraseek.models import BACKBONES
 from terraseek.training import DataConfig, Recipe, SamplerConfig, load_recipe
@@ -27,6 +28,12 @@ def test_recipes_of_the_project_name_things_that_exist(path: Path) -> None:
     assert recipe.loss.name in LOSSES
     build_loss(recipe.loss.name, LabelStatistics.from_labels([[1, 0], [1, 1]]), recipe.model.dim, **recipe.loss.options)
     assert [str(parse_measure(name)) for name in recipe.trainer.select] == list(recipe.trainer.select)
+
+
+@pytest.mark.parametrize("name", ["ucmerced-macl", "ml-aid-macl"])
+def test_recipes_with_published_figures_pin_every_choice_of_the_loss(name: str) -> None:
+    recipe = next(load_recipe(path) for path in RECIPES if path.stem == name)
+    assert recipe.loss.options.keys() == {field.name for field in dataclasses.fields(MACLConfig)}
 
 
 def test_there_are_recipes() -> None:

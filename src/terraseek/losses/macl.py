@@ -131,8 +131,8 @@ class MACLLoss(ContrastiveLoss):
 
     Source:
         arXiv 2512.16294 states the two ideas, pairwise label reweighting (PLR) and dynamic temperature scaling (DTS),
-        without publishing equations; the form and the defaults here are this project's, settled by the experiments in
-        docs/results-macl.md. `MACLConfig` names every choice.
+        without publishing equations; the form and the defaults here are this project's, chosen on validation, see
+        docs/experiments.md. `MACLConfig` names every choice.
 
     Relations:
         alpha = beta = gamma = eta = 0 with aggregation "mean" is `AnySupConLoss`; with one label per sample, equal
