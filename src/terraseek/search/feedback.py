@@ -75,25 +75,28 @@ def logistic_direction(
     """
     if not len(positive_PD) or not len(negative_ND):
         return rocchio_direction(query_D, positive_PD, negative_ND)
-    rows_MD = np.concatenate([positive_PD, negative_ND]).astype(np.float64)
+    marks_MD = np.concatenate([positive_PD, negative_ND]).astype(np.float64)
+    # The minimum lies in the span of the marks and the query: a few dozen coordinates instead of D.
+    basis_DR, _ = np.linalg.qr(np.vstack([marks_MD, query_D]).T)
+    rows_MR = marks_MD @ basis_DR
     target_M = np.r_[np.ones(len(positive_PD)), np.zeros(len(negative_ND))]
     share_M = np.where(target_M == 1, 0.5 / len(positive_PD), 0.5 / len(negative_ND)) * strength
-    centre_D = prior * np.asarray(query_D, np.float64)
-    weights_D, bias = centre_D.copy(), -float((rows_MD @ centre_D).mean())
-    design = np.c_[rows_MD, np.ones(len(rows_MD))]
+    centre_R = prior * (np.asarray(query_D, np.float64) @ basis_DR)
+    weights_R, bias = centre_R.copy(), -float((rows_MR @ centre_R).mean())
+    design = np.c_[rows_MR, np.ones(len(rows_MR))]
     # The bias is free but for a trace of ridge, which keeps the system solvable when classes separate.
-    ridge = np.r_[np.ones(len(centre_D)), 1e-6]
+    ridge = np.r_[np.ones(len(centre_R)), 1e-6]
     for _ in range(iterations):
-        chance_M = 1 / (1 + np.exp(-np.clip(rows_MD @ weights_D + bias, -30, 30)))
-        gradient = design.T @ (share_M * (chance_M - target_M)) + ridge * np.r_[weights_D - centre_D, bias]
+        chance_M = 1 / (1 + np.exp(-np.clip(rows_MR @ weights_R + bias, -30, 30)))
+        gradient = design.T @ (share_M * (chance_M - target_M)) + ridge * np.r_[weights_R - centre_R, bias]
         curvature_M = share_M * chance_M * (1 - chance_M)
         step = np.linalg.solve((design.T * curvature_M) @ design + np.diag(ridge), gradient)
         # A cap on the step keeps Newton's method from overshooting where the curve is nearly flat.
         step *= min(1.0, 5.0 / max(1e-12, float(np.linalg.norm(step))))
-        weights_D, bias = weights_D - step[:-1], bias - step[-1]
+        weights_R, bias = weights_R - step[:-1], bias - step[-1]
         if np.linalg.norm(step) < 1e-8:
             break
-    return _unit(weights_D)
+    return _unit(basis_DR @ weights_R)
 
 
 def _unit(vector_D: FloatArray) -> FloatArray:
