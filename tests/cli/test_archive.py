@@ -113,3 +113,22 @@ def test_index_of_a_small_archive_is_refused_in_one_line(run: Run, archive: Path
     result = run("archive", "index", archive)
     assert result.code == 2
     assert result.err.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".json"])
+def test_export_and_import_give_the_same_answers(
+    run: Run, archive: Path, pictures: Path, tmp_path: Path, suffix: str
+) -> None:
+    out, copy = tmp_path / f"all{suffix}", tmp_path / "copy"
+    assert run("archive", "export", archive, out, "--json").json["records"] == 12
+    assert run("archive", "create", copy, "--model", archive / "model").code == 0
+    assert run("archive", "import", copy, out, "--json").json["records"] == 12
+    query = ("--image", pictures / "roof1.png", "-k", 12, "--json")
+    first, second = (run("search", uri, *query).json["hits"] for uri in (archive, copy))
+    assert [hit["id"] for hit in first] == [hit["id"] for hit in second]
+
+
+def test_export_of_an_unknown_kind_is_refused(run: Run, archive: Path, tmp_path: Path) -> None:
+    result = run("archive", "export", archive, tmp_path / "all.xyz")
+    assert result.code == 2
+    assert ".xyz" in result.err

@@ -274,3 +274,68 @@ def repair(uri: Uri, as_json: Json = False) -> None:
     )
     for name in report.removed:
         say(f"taken out: {name}")
+
+
+@app.command("export", no_args_is_help=True)
+def export_records(
+    uri: Uri,
+    out: Annotated[Path, typer.Argument(help="A .parquet, .geojson, .csv or .json (STAC ItemCollection) file.")],
+    labels_any: LabelsAny = None,
+    labels_all: LabelsAll = None,
+    labels_none: LabelsNone = None,
+    labels_exact: LabelsExact = None,
+    bbox: Bbox = None,
+    within: Within = None,
+    datetime: Datetime = None,
+    where: Where = None,
+    collection: Collections = None,
+    source: Sources = None,
+    as_json: Json = False,
+) -> None:
+    """Write records to one file. GeoParquet and STAC hold the vectors and can be imported again.
+
+    Example: `terraseek archive export coast coast.parquet --collection sentinel-2`
+    """
+    from ..archive import Archive, export_archive
+
+    condition = make_filter(
+        labels_any=labels_any,
+        labels_all=labels_all,
+        labels_none=labels_none,
+        labels_exact=labels_exact,
+        bbox=bbox,
+        within=within,
+        datetime=datetime,
+        where=where,
+        collections=collection,
+        sources=source,
+    )
+    with show_progress("exporting") as progress:
+        count = export_archive(Archive.open(uri), out, where=condition, progress=progress)
+    if as_json:
+        emit_json({"schema": 1, "path": str(out), "records": count})
+    else:
+        say(f"{out}: {count:,} records")
+
+
+@app.command("import", no_args_is_help=True)
+def import_records(
+    uri: Uri,
+    path: Annotated[Path, typer.Argument(help="A GeoParquet file or STAC ItemCollection with vectors.")],
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take vectors although the file does not say which model made them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Add records with the vectors that they bring, without encoding anything.
+
+    Example: `terraseek archive import coast coast.parquet`
+    """
+    from ..archive import Archive, import_archive
+
+    with show_progress("importing") as progress:
+        count = import_archive(Archive.open(uri), path, trust=trust, progress=progress)
+    if as_json:
+        emit_json({"schema": 1, "records": count})
+    else:
+        say(f"{uri}: {count:,} records imported")
