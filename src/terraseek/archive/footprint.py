@@ -30,8 +30,8 @@ def on_globe(geometry: BaseGeometry) -> BaseGeometry:
         UsageError: no points, coordinates that are not finite, a latitude beyond 90, a longitude beyond 540.
 
     Example:
-        >>> [tuple(map(float, part.bounds)) for part in on_globe(shapely.box(179, 10, 181, 11)).geoms]
-        [(179.0, 10.0, 180.0, 11.0), (-180.0, 10.0, -179.0, 11.0)]
+        >>> sorted(tuple(map(float, part.bounds)) for part in on_globe(shapely.box(179, 10, 181, 11)).geoms)
+        [(-180.0, 10.0, -179.0, 11.0), (179.0, 10.0, 180.0, 11.0)]
     """
     if geometry.is_empty:
         raise UsageError("the geometry is empty")
