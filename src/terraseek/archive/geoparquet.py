@@ -127,6 +127,8 @@ def _record_of(row: dict[str, Any], path: Path) -> Record:
         moment = datetime.fromisoformat(moment)
     if isinstance(moment, datetime) and moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
+    if row["id"] is None:
+        raise DatasetError(f"{path}: a row has no id")
     return Record(
         id=str(row["id"]),
         source=row.get("source") or path.name,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..errors import CorruptError, IntegrityError, NotFoundError, TerraseekError
+from ..errors import CorruptError, TerraseekError
 from .archive import RECORDS, SOURCES, Archive
 from .lock import writer_lock
 from .reports import Problem, RepairReport, VerifyReport
@@ -194,9 +194,7 @@ def _go_back(uri: str) -> tuple[str, ...]:
         try:
             Archive.open(uri)
             return tuple(moved)
-        except NotFoundError:
-            raise
-        except IntegrityError:
+        except CorruptError:  # and nothing else: a foreign table, or one of a newer format, is not ours to change
             versions = None if directory is None else directory / f"{RECORDS}.lance" / "_versions"
             # Lance names manifests so that the newest sorts first.
             manifests = sorted(versions.glob("*.manifest")) if versions is not None and versions.is_dir() else []

@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: `terraseek demo`, then `terraseek search demo-output/archive --image chip.png -k 10`",
+    epilog="Example: `terraseek demo`, then `terraseek search demo-output/archive -k 5`",
 )
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
@@ -72,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has gone: nothing is wrong, and Python must not complain while closing stdout.
         sys.stderr.close()
         return 0
+    except OSError as error:  # a path that cannot be written, a full disk: the system's own words say enough
+        stderr.print("[bold red]error[/]: ", end="")
+        stderr.print(str(error), markup=False, soft_wrap=True)
+        return 1
     if result == EXIT_INTERRUPTED:  # typer answers Ctrl-C inside a command with this code
         stderr.print("interrupted; what was committed stays, run the same command again to go on")
     return result if isinstance(result, int) else 0

@@ -98,10 +98,12 @@ def scene_of(item: pystac.Item, bands: Sequence[str] = ()) -> StacScene:
     """
     assets = {key: _absolute(asset) for key, asset in item.assets.items()}
     found, picture = _choose(item, assets, bands)
+    if not isinstance(item.id, str) or not item.id:
+        raise ImageError(f"the item has no id (it says {item.id!r})")
     href = item.get_self_href() or item.id
     return StacScene(
         id=item.id,
-        href=href if Path(href).stem == item.id or item.id in href else f"{href}#{item.id}",
+        href=href if Path(href).stem == item.id else f"{href}#{item.id}",
         collection=item.collection_id,
         datetime=_moment(item),
         footprint=_geometry(item),

@@ -1,4 +1,4 @@
-"""Search: a query in, a page of hits out; the same for Python, the command line and HTTP."""
+"""Search: a query in, a page of hits out; the same for Python and the command line."""
 
 from .contact_sheet import Overview, SheetRow, SheetTile, contact_sheet
 from .diversity import mmr

@@ -1,4 +1,4 @@
-"""The one search behind Python, command line and HTTP: a Query in, a Page of Hits out."""
+"""The one search behind Python and the command line: a Query in, a Page of Hits out."""
 
 from __future__ import annotations
 
