@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "terraseek"
 
 # A package imports only from rows above its own, and from itself.
 ROWS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "typing", "config", "registry", "relevance", "images"}),
+    frozenset({"errors", "typing", "config", "registry", "relevance", "texts", "images"}),
     frozenset({"metrics", "data", "geo", "encoders"}),
     frozenset({"losses", "models", "archive"}),
     frozenset({"training", "search"}),
@@ -24,7 +24,7 @@ ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 TORCH = frozenset({"torch", "lightning", "kornia", "torchvision", "torchmetrics", "pytorch_lightning"})
 TORCH_PACKAGES = frozenset({"losses", "models", "training"})
 # Row 0 knows its own order; everything else in a row stands side by side.
-ROW_0_ORDER = ("errors", "typing", "registry", "config", "relevance", "images")
+ROW_0_ORDER = ("errors", "typing", "registry", "config", "relevance", "texts", "images")
 
 
 def modules() -> list[Path]:

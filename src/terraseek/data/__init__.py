@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..texts import caption_hash, normalise_caption
 from . import (
     bigearthnet,
     captioned,
@@ -13,7 +14,7 @@ from . import (
     whdld,
 )  # their import enters them in DATASETS
 from .cache import PixelCache
-from .captions import caption_hash, caption_statistics, exact_id_ceiling, normalise_caption, vocabulary
+from .captions import caption_statistics, vocabulary
 from .catalog import DATASETS, LABELS_17, DatasetSpec, Download, Origin, load_dataset
 from .check import DatasetReport, check_dataset, describe
 from .dataset import ImageDataset, Sample, hash_splits, multi_hot
@@ -40,7 +41,6 @@ __all__ = [
     "dlrsd",
     "download_dataset",
     "draw_splits",
-    "exact_id_ceiling",
     "hash_splits",
     "load_dataset",
     "mlaid",
