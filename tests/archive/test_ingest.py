@@ -283,12 +283,8 @@ def test_hostile_rasters_neither_stop_nor_enter(archive: Archive, tmp_path: Path
 
 
 def test_torn_tiles_cost_their_chips_and_are_listed_every_time(archive: Archive, tmp_path: Path) -> None:
-    path = save_scene(tmp_path / "a.tif", noise(128, 128), tiled=True, blockxsize=32, blockysize=32, compress="deflate")
-    with rasterio.open(path) as raster:
-        offset = int(raster.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
-    data = bytearray(path.read_bytes())
-    data[offset : offset + 30] = bytes(30)
-    path.write_bytes(data)
+    path = tmp_path / "a.tif"
+    save_torn(path, noise(128, 128))
     report = ingest(archive, FakeEncoder(), path, chip=SMALL)
     assert report.added == 15
     (refused,) = report.refused
@@ -296,6 +292,66 @@ def test_torn_tiles_cost_their_chips_and_are_listed_every_time(archive: Archive,
     encoder = FakeEncoder()
     assert ingest(archive, encoder, path, chip=SMALL) == IngestReport(unchanged=1, refused=(refused,))
     assert encoder.encoded == 0
+
+
+def save_torn(path: Path, pixels: np.ndarray) -> None:
+    """A scene of which the tile in the second row and column cannot be decoded."""
+    save_scene(path, pixels, tiled=True, blockxsize=32, blockysize=32, compress="deflate")
+    with rasterio.open(path) as raster:
+        offset = int(raster.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 30] = bytes(30)
+    path.write_bytes(data)
+
+
+def test_a_damaged_window_of_a_changed_scene_keeps_its_former_record(archive: Archive, tmp_path: Path) -> None:
+    path = save_scene(tmp_path / "a.tif", noise(128, 128))
+    ingest(archive, FakeEncoder(), path, chip=SMALL)
+    ids = archive.ids()
+    (torn,) = (record.id for record in archive.get(ids) if record.window == (32, 32, 32, 32))
+    before = archive.vectors([torn])
+    save_torn(path, noise(128, 128, seed=1))
+    touch(path)
+    report = ingest(archive, FakeEncoder(), path, chip=SMALL)
+    assert (report.added, report.updated, report.removed) == (0, 15, 0)
+    assert report.refused[0].reason.endswith("; 1 former record of these kept")
+    assert archive.ids() == ids
+    np.testing.assert_array_equal(archive.vectors([torn]), before)
+    assert ingest(archive, FakeEncoder(), path, chip=SMALL).unchanged == 1
+    save_scene(path, noise(128, 128, seed=2))
+    touch(path)
+    assert ingest(archive, FakeEncoder(), path, chip=SMALL) == IngestReport(updated=16)
+
+
+@pytest.mark.parametrize("step", ["remove", "note"])
+def test_a_crash_beside_a_removal_leaves_more_never_less(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = save_scene(tmp_path / "a.tif", noise(128, 128))
+    ingest(archive, FakeEncoder(), path, chip=SMALL)
+    coarse = ChipConfig(size=64)
+    add = archive.add
+
+    def pulled_plug(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    def add_without_note(records: Any, vectors: Any, **options: Any) -> AddResult:
+        if not records:
+            raise KeyboardInterrupt
+        return add(records, vectors, **options)
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        if step == "remove":
+            broken.setattr(archive, "remove", pulled_plug)
+        else:
+            broken.setattr(archive, "add", add_without_note)
+        ingest(archive, FakeEncoder(), path, chip=coarse)
+    old = 16 if step == "remove" else 0
+    assert len(archive) == old + 4
+    encoder = FakeEncoder()
+    assert ingest(archive, encoder, path, chip=coarse) == IngestReport(removed=old)
+    assert (len(archive), encoder.encoded) == (4, 0)
+    assert ingest(archive, encoder, path, chip=coarse) == IngestReport(unchanged=1)
 
 
 def test_names_that_cannot_be_kept_are_refused(archive: Archive, images: Path) -> None:

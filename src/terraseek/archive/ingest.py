@@ -5,6 +5,10 @@ source is in, the archive notes that this source, in this state, is complete; th
 opening a file. Killed before that note, the next ingest finds by their ids the records that are there in this state
 and embeds only the others.
 
+Records that a changed source no longer has go last: first the new ones are committed, then the old ones are removed,
+then the note is made. Killed in between, the archive holds more than it should, never less, and the next ingest of the
+source removes the rest.
+
 Reading and encoding overlap: one thread decodes the next batch and one commits the last while the caller's thread runs
 the encoder.
 """
@@ -33,7 +37,7 @@ from .archive import Archive
 from .pieces import Piece, count_pieces, read_pieces, reason_of
 from .prefetch import prefetch
 from .record import DEFAULT_COLLECTION, Record
-from .sources import Source, find_sources
+from .sources import Source, find_sources, record_id
 
 __all__ = ["IngestReport", "ingest"]
 
@@ -91,7 +95,8 @@ def ingest(
             (at most, nodata not being known) new and changed sources have.
 
     Returns:
-        What was done. A source that is refused leaves what the archive holds of it as it was.
+        What was done. A source that is refused leaves what the archive holds of it as it was; so does a window that
+        cannot be read any more, its former record stays and the reason says so.
 
     Raises:
         ModelMismatchError: `encoder` is not the model that made the archive.
@@ -226,17 +231,19 @@ class _Run:
 
     def commit(self, records: Sequence[Record], vectors_ND: FloatArray | None, finished: Sequence[_Finished]) -> None:
         """Write one batch, then what it completes. Runs in the committing thread."""
-        stale = [identity for end in finished for identity in end.stale]
-        if stale:
-            self._tally["removed"] += self._archive.remove(stale)
         complete = {}
         for end in finished:
             notes = {**self._notes.get(end.href, {}), self._collection: end.note}
             complete[end.href] = json.dumps(notes, sort_keys=True)
-        if vectors_ND is None:
-            vectors_ND = np.empty((0, self._archive.dim), dtype=np.float32)
-        result = self._archive.add(records, vectors_ND, complete=complete)
+        none_ND = np.empty((0, self._archive.dim), dtype=np.float32)
+        stale = [identity for end in finished for identity in end.stale]
+        # Only what leaves nothing to remove may be noted together with its records.
+        noted_now = None if stale else complete
+        result = self._archive.add(records, none_ND if vectors_ND is None else vectors_ND, complete=noted_now)
         self._tally.update(added=result.added, updated=result.updated)
+        if stale:
+            self._tally["removed"] += self._archive.remove(stale)
+            self._archive.add([], none_ND, complete=complete)
 
     def report(self) -> IngestReport:
         """The tally."""
@@ -271,11 +278,18 @@ class _Run:
             yield piece
         if torn and not made and not done:
             raise torn[0][1]
-        reason = _describe_torn(source, torn)
+        # A window that could be read once and cannot now says nothing against the record it gave.
+        spared = there.keys() & self._ids_of(source, [window for window, _ in torn])
+        kept = len(spared - made - done)
+        reason = _describe_torn(source, torn, kept)
         if reason:
             self._refused.append(Refused(source=printable(source.href), reason=reason))
         note = {"state": state, "records": len(made | done)} | ({"refused": reason} if reason else {})
-        yield _Finished(source.href, note, tuple(sorted(there.keys() - made - done)))
+        yield _Finished(source.href, note, tuple(sorted(there.keys() - made - done - spared)))
+
+    def _ids_of(self, source: Source, windows: Sequence[Window]) -> set[str]:
+        scales = self._chip.scales
+        return {record_id(source, self._collection, scale, window) for window in windows for scale in scales}
 
     def _refuse(self, source: Source, error: TerraseekError) -> None:
         refused = Refused(source=printable(source.href), reason=reason_of(error, printable(source.path)))
@@ -283,13 +297,14 @@ class _Run:
         self._refused.append(refused)
 
 
-def _describe_torn(source: Source, torn: list[tuple[Window, ImageError]]) -> str | None:
+def _describe_torn(source: Source, torn: list[tuple[Window, ImageError]], kept: int) -> str | None:
     if not torn:
         return None
     window, error = torn[0]
     what = "1 window" if len(torn) == 1 else f"{len(torn)} windows"
     where = f"the first at column {window.column}, row {window.row}"
-    return f"{what} unreadable, {where}: {reason_of(error, printable(source.path))}"
+    former = f"; {kept} former record{'s' * (kept > 1)} of these kept" if kept else ""
+    return f"{what} unreadable, {where}: {reason_of(error, printable(source.path))}{former}"
 
 
 def _read_notes(archive: Archive) -> dict[str, dict[str, dict[str, Any]]]:
