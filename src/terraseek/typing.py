@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BoolArray", "Encoder", "FloatArray", "ImageArray", "IntArray", "LabelArray"]
+__all__ = ["BoolArray", "ConceptEncoder", "Encoder", "FloatArray", "ImageArray", "IntArray", "LabelArray"]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
@@ -45,4 +45,18 @@ class Encoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Encode texts into (N, D) float32 unit rows; a model without a text side raises UsageError."""
+        ...
+
+
+@runtime_checkable
+class ConceptEncoder(Encoder, Protocol):
+    """An encoder that can also say in words what an image shows."""
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The words that it scores; empty for a model that was trained without."""
+        ...
+
+    def encode_images_and_concepts(self, images: Sequence[ImageArray]) -> tuple[FloatArray, FloatArray]:
+        """(N, D) unit rows, and (N, C) scores in 0..1 in the order of `concepts`."""
         ...

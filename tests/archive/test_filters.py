@@ -96,20 +96,12 @@ def test_polygons_meet_shapes_not_boxes(globe, seed) -> None:
     all_=st.sets(st.sampled_from(LABELS), max_size=2),
     none=st.sets(st.sampled_from(LABELS), max_size=2),
     exact=st.none() | st.sets(st.sampled_from(LABELS)),
-    source=st.sampled_from(["given", "predicted", "either"]),
-    least=st.floats(0, 1),
 )
-def test_labels_equal_set_algebra(globe, any_, all_, none, exact, source, least) -> None:
+def test_labels_equal_set_algebra(globe, any_, all_, none, exact) -> None:
     def labels(record: Record) -> set[str]:
-        predicted = {label for label, score in record.predicted.items() if score >= least}
-        return {"given": set(record.labels), "predicted": predicted, "either": predicted | set(record.labels)}[source]
+        return set(record.labels)
 
-    present = set().union(*map(labels, globe[1]))
-    condition = Filter(
-        labels_any=any_, labels_all=all_, labels_none=none, labels_exact=exact, label_source=source, min_score=least
-    )
-    if not condition.labels <= present:
-        return
+    condition = Filter(labels_any=any_, labels_all=all_, labels_none=none, labels_exact=exact)
     expected = [
         r.id
         for r in globe[1]
@@ -119,6 +111,39 @@ def test_labels_equal_set_algebra(globe, any_, all_, none, exact, source, least)
         and (exact is None or labels(r) == exact)
     ]
     assert passing(globe, condition) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    given_=st.sets(st.sampled_from(LABELS), max_size=1),
+    any_=st.sets(st.sampled_from(LABELS)),
+    all_=st.sets(st.sampled_from(LABELS), max_size=2),
+    none=st.sets(st.sampled_from(LABELS), max_size=2),
+    least=st.floats(0, 1),
+)
+def test_predicted_labels_count_apart_from_given_ones_and_by_score(globe, given_, any_, all_, none, least) -> None:
+    def predicted(record: Record) -> set[str]:
+        return {label for label, score in record.predicted.items() if score >= least}
+
+    condition = Filter(labels_all=given_, predicted_any=any_, predicted_all=all_, predicted_none=none, min_score=least)
+    expected = [
+        r.id
+        for r in globe[1]
+        if given_ <= set(r.labels)
+        and (not any_ or predicted(r) & any_)
+        and all_ <= predicted(r)
+        and not none & predicted(r)
+    ]
+    assert passing(globe, condition) == expected
+
+
+def test_facets_count_given_and_predicted_labels_apart(globe) -> None:
+    kept = [r for r in globe[1] if "beach" in r.labels]
+    facets = globe[0].facets(Filter(labels_any=("beach",), min_score=0.7))
+    assert facets["labels"]["beach"] == len(kept)
+    for label in LABELS:
+        expected = sum(r.predicted.get(label, 0) >= 0.7 for r in kept)
+        assert facets["predicted"].get(label, 0) == expected
 
 
 def test_datetime_includes_both_ends(globe) -> None:
@@ -185,7 +210,7 @@ def test_ids_and_not_ids(globe) -> None:
         ({"datetime": 5}, "pair of datetimes"),
         ({"labels_all": "x"}, "labels_all is a list of texts"),
         ({"labels_any": [1]}, "one is 1"),
-        ({"label_source": "giben"}, "did you mean 'given'"),
+        ({"predicted_any": "x"}, "predicted_any is a list of texts"),
         ({"min_score": 2}, "min_score is 2"),
         ({"where": ""}, "where is an expression"),
     ],
@@ -199,6 +224,8 @@ def test_bad_conditions_give_one_clear_line(values, message) -> None:
 def test_unknown_labels_are_named(globe) -> None:
     with pytest.raises(QueryError, match="no record has the label 'beech': did you mean 'beach'"):
         passing(globe, Filter(labels_none=("beech",)))
+    with pytest.raises(QueryError, match="no record has the predicted label 'beech': did you mean 'beach'"):
+        passing(globe, Filter(predicted_none=("beech",)))
 
 
 def test_json_round_trip() -> None:
@@ -209,7 +236,7 @@ def test_json_round_trip() -> None:
         datetime="2021-01-01/..",
         labels_any=("x", "y"),
         labels_exact=(),
-        label_source="either",
+        predicted_none=("z",),
         min_score=0.25,
         where="x < 3",
     )

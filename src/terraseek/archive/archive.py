@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -244,21 +243,25 @@ class Archive:
             return rank(self.snapshot(), query_D, k, where or Filter(), mode)
 
     def facets(self, where: Filter | None = None) -> dict[str, dict[str, int]]:
-        """How many of the records that pass have each label, and how many are in each collection; most first."""
+        """How many of the records that pass have each label, and how many are in each collection; most first.
+
+        "labels" are those given; "predicted" are those that a model predicted with the filter's `min_score` or more.
+        """
         condition = where or Filter()
         with storage_errors(self.uri, "counting facets"):
             snapshot = self.snapshot()
             mask = snapshot.mask(condition)
-            labels = {
-                label: len(at) if mask is None else int(np.count_nonzero(mask[at]))
-                for label, at in snapshot.label_positions(condition).items()
+
+            def counted(having: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
+                return {at: len(rows) if mask is None else int(mask[rows].sum()) for at, rows in having.items()}
+
+            column = snapshot.column("collection")
+            collections = (column if mask is None else column.filter(pa.array(mask))).value_counts().to_pylist()
+            return {
+                "labels": _most_first(counted(snapshot.given_labels())),
+                "predicted": _most_first(counted(snapshot.predicted_labels(float(condition.min_score)))),
+                "collections": _most_first({found["values"]: found["counts"] for found in collections}),
             }
-            positions = self._positions(snapshot, condition)
-            collections = Counter(snapshot.column("collection").take(pa.array(positions)).to_pylist())
-        return {
-            "labels": {name: n for name, n in sorted(labels.items(), key=lambda item: (-item[1], item[0])) if n},
-            "collections": dict(sorted(collections.items(), key=lambda item: (-item[1], item[0]))),
-        }
 
     def status(self) -> dict[str, Any]:
         """What the archive holds, as JSON values (schema 1)."""
@@ -274,6 +277,7 @@ class Archive:
                 "records": snapshot.size,
                 "collections": facets["collections"],
                 "labels": facets["labels"],
+                "predicted": facets["predicted"],
                 "sources": pc.count_distinct(snapshot.column("source")).as_py(),
                 "bbox": self._extent(snapshot),
                 "datetime": [end and end.isoformat() for end in (moments["min"], moments["max"])],
@@ -448,3 +452,7 @@ class Archive:
         gone = [row["source"] for row in rows if row["records"] and row["source"] not in present]
         if gone:
             sources.delete(f"source IN ({', '.join(map(quote, gone))})")
+
+
+def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: n for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -18,11 +18,10 @@ from ..registry import nearest
 from .footprint import Bbox, bbox_of, box_geometry, on_globe
 from .where import Expression, parse_datetime, parse_where
 
-__all__ = ["Filter", "Interval", "LabelSource", "parse_bbox", "parse_interval"]
+__all__ = ["Filter", "Interval", "parse_bbox", "parse_interval"]
 
 Interval: TypeAlias = tuple[datetime | None, datetime | None]
 """From and to, both included; None is open."""
-LabelSource: TypeAlias = Literal["given", "predicted", "either"]
 MAX_VERTICES = 10_000
 MAX_NAMES = 100_000
 
@@ -39,11 +38,13 @@ class Filter:
         bbox: (west, south, east, north), west > east across the antimeridian; the footprint meets the box.
         within: a geometry in EPSG:4326; the footprint meets it.
         datetime: from, to, both included.
-        labels_any: at least one of these labels.
-        labels_all: each of these labels.
-        labels_none: none of these labels.
-        labels_exact: these labels and no other; () keeps the records without labels.
-        label_source: which labels count: those given, those predicted, or either.
+        labels_any: at least one of these labels was given; predicted labels do not count.
+        labels_all: each of these labels was given.
+        labels_none: none of these labels was given.
+        labels_exact: these labels were given and no other; () keeps the records without labels.
+        predicted_any: a model predicted at least one of these labels, with a score of `min_score` or more.
+        predicted_all: a model predicted each of these labels so.
+        predicted_none: a model predicted none of these labels so.
         min_score: what a predicted label's score must reach to count.
         where: property comparisons, see `terraseek.archive.where`.
 
@@ -70,7 +71,9 @@ class Filter:
     labels_all: tuple[str, ...] = ()
     labels_none: tuple[str, ...] = ()
     labels_exact: tuple[str, ...] | None = None
-    label_source: LabelSource = "given"
+    predicted_any: tuple[str, ...] = ()
+    predicted_all: tuple[str, ...] = ()
+    predicted_none: tuple[str, ...] = ()
     min_score: float = 0.5
     where: str | None = None
 
@@ -79,7 +82,7 @@ class Filter:
         for name in ("ids", "sources", "collections", "labels_exact"):
             if getattr(self, name) is not None:
                 put(self, name, _names(name, getattr(self, name)))
-        for name in ("not_ids", "labels_any", "labels_all", "labels_none"):
+        for name in ("not_ids", *_LABEL_LISTS):
             put(self, name, _names(name, getattr(self, name)))
         if self.bbox is not None:
             put(self, "bbox", parse_bbox(self.bbox))
@@ -87,9 +90,6 @@ class Filter:
             put(self, "within", _area(self.within))
         if self.datetime is not None:
             put(self, "datetime", parse_interval(self.datetime))
-        if self.label_source not in get_args(LabelSource):
-            hint = nearest(str(self.label_source), list(get_args(LabelSource)))
-            raise QueryError(f"unknown label_source {self.label_source!r}: {hint}")
         if (
             isinstance(self.min_score, bool)
             or not isinstance(self.min_score, (int, float))
@@ -108,11 +108,6 @@ class Filter:
     def is_empty(self) -> bool:
         """Whether every record passes."""
         return self._values() == _DEFAULTS
-
-    @property
-    def labels(self) -> frozenset[str]:
-        """Every label that the filter names."""
-        return frozenset(self.labels_any + self.labels_all + self.labels_none + (self.labels_exact or ()))
 
     def areas(self) -> list[tuple[Bbox, BaseGeometry]]:
         """What footprints must meet: each geometry with its box."""
@@ -155,6 +150,7 @@ class Filter:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
+_LABEL_LISTS = tuple(f"{kind}_{how}" for kind in ("labels", "predicted") for how in ("any", "all", "none"))
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Filter)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -270,44 +270,54 @@ class Snapshot:
 
     # -- labels ---------------------------------------------------------------------------------------------------
 
-    def label_positions(self, condition: Filter | None = None) -> dict[str, NDArray[np.int64]]:
-        """For each label, the positions that have it, by the filter's `label_source` and `min_score`."""
-        source, least = ("given", 0.0) if condition is None else (condition.label_source, float(condition.min_score))
-        if source == "given":
-            return dict(self._derive("labels", lambda: _inverted(self.column("labels"))))
-        predicted: dict[str, NDArray[np.int64]] = self._derive(
-            f"predicted {least}", lambda: _inverted_predicted(self.column("predicted"), least)
+    def given_labels(self) -> Mapping[str, NDArray[np.int64]]:
+        """For each label that was given, the positions that have it."""
+        found: dict[str, NDArray[np.int64]] = self._derive("labels", lambda: _inverted(self.column("labels")))
+        return found
+
+    def predicted_labels(self, min_score: float) -> Mapping[str, NDArray[np.int64]]:
+        """For each label that a model predicted, the positions where it did with `min_score` or more, if any."""
+        scored: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = self._derive(
+            "predicted", lambda: _inverted_predicted(self.column("predicted"))
         )
-        if source == "predicted":
-            return predicted
-        given = self.label_positions()
-        none = np.empty(0, np.int64)
-        return {label: np.union1d(given.get(label, none), predicted.get(label, none)) for label in given | predicted}
+        return {label: rows[scores >= min_score] for label, (rows, scores) in scored.items()}
 
     def _label_masks(self, condition: Filter) -> list[BoolArray]:
-        if not condition.labels and condition.labels_exact is None:
-            return []
-        having = self.label_positions(condition)
-        for label in sorted(condition.labels - having.keys()):
-            raise QueryError(f"no record has the label {label!r}: {nearest(label, list(having))}"[:400])
+        masks: list[BoolArray] = []
+        wanted = (condition.labels_any, condition.labels_all, condition.labels_none)
+        if any(wanted) or condition.labels_exact is not None:
+            masks += self._having("label", self.given_labels(), *wanted, condition.labels_exact)
+        wanted = (condition.predicted_any, condition.predicted_all, condition.predicted_none)
+        if any(wanted):
+            masks += self._having("predicted label", self.predicted_labels(float(condition.min_score)), *wanted)
+        return masks
 
-        def counts(labels: Sequence[str]) -> NDArray[np.int32]:
+    def _having(
+        self,
+        what: str,
+        having: Mapping[str, NDArray[np.int64]],
+        any_of: Sequence[str],
+        all_of: Sequence[str],
+        none_of: Sequence[str],
+        exactly: Sequence[str] | None = None,
+    ) -> Iterator[BoolArray]:
+        for label in sorted({*any_of, *all_of, *none_of, *(exactly or ())} - having.keys()):
+            raise QueryError(f"no record has the {what} {label!r}: {nearest(label, list(having))}"[:400])
+
+        def counts(labels: Iterable[str]) -> NDArray[np.int32]:
             count = np.zeros(self.size, np.int32)
             for label in set(labels):
                 count[having[label]] += 1
             return count
 
-        masks = []
-        if condition.labels_any:
-            masks.append(counts(condition.labels_any) > 0)
-        if condition.labels_all:
-            masks.append(counts(condition.labels_all) == len(set(condition.labels_all)))
-        if condition.labels_none:
-            masks.append(counts(condition.labels_none) == 0)
-        if condition.labels_exact is not None:
-            exact = condition.labels_exact
-            masks.append((counts(exact) == len(set(exact))) & (counts(list(having)) == len(set(exact))))
-        return masks
+        if any_of:
+            yield counts(any_of) > 0
+        if all_of:
+            yield counts(all_of) == len(set(all_of))
+        if none_of:
+            yield counts(none_of) == 0
+        if exactly is not None:
+            yield (counts(exactly) == len(set(exactly))) & (counts(having) == len(set(exactly)))
 
     # -- properties -----------------------------------------------------------------------------------------------
 
@@ -361,20 +371,22 @@ def _longitudes_meet(west: NDArray[Any], east: NDArray[Any], w: float, e: float)
 def _inverted(column: pa.Array) -> dict[str, NDArray[np.int64]]:
     """For each value of a list column, the rows that hold it."""
     rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
-    encoded = column.flatten().dictionary_encode()
+    return {name: rows[at] for name, at in _places(column.flatten()).items()}
+
+
+def _places(values: pa.Array) -> dict[str, NDArray[np.int64]]:
+    """For each value of a column, where it stands."""
+    encoded = values.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)
-    order = np.argsort(codes, kind="stable")
+    order = np.argsort(codes, kind="stable").astype(np.int64)
     ends = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
     names = encoded.dictionary.to_pylist()
-    return {name: rows[order[ends[at] : ends[at + 1]]] for at, name in enumerate(names)}
+    return {name: order[ends[at] : ends[at + 1]] for at, name in enumerate(names)}
 
 
-def _inverted_predicted(column: pa.Array, least: float) -> dict[str, NDArray[np.int64]]:
+def _inverted_predicted(column: pa.Array) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """For each label of a column of predictions, the rows that hold it and its scores there."""
     rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
     items = column.flatten()
-    labels, scores = items.field("label").to_pylist(), items.field("score").to_numpy(zero_copy_only=False)
-    found: dict[str, list[int]] = {}
-    for row, label, score in zip(rows, labels, scores, strict=True):
-        if score >= least:
-            found.setdefault(label, []).append(int(row))
-    return {label: np.array(positions, np.int64) for label, positions in found.items()}
+    scores = items.field("score").to_numpy(zero_copy_only=False)
+    return {label: (rows[at], scores[at]) for label, at in _places(items.field("label")).items()}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .archive import Archive
 from .batches import Batch
 
-__all__ = ["safe_cell", "write_csv"]
+__all__ = ["safe_cell", "scored_labels", "write_csv"]
 
 
 def write_csv(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
@@ -18,7 +18,8 @@ def write_csv(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
     sides = ("west", "south", "east", "north")
     with path.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["id", "source", "collection", "datetime", "labels", "caption", *sides, "window", "properties"])
+        names = ["id", "source", "collection", "datetime", "labels", "predicted", "caption"]
+        writer.writerow([*names, *sides, "window", "properties"])
         for batch in batches:
             for record in batch.records:
                 cells = [
@@ -27,12 +28,23 @@ def write_csv(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
                     record.collection,
                     "" if record.datetime is None else record.datetime.isoformat(),
                     ";".join(record.labels),
+                    scored_labels(record.predicted),
                     record.caption or "",
                     *(record.bbox or [""] * 4),
                     " ".join(map(str, record.window or ())),
                     json.dumps(dict(record.properties), ensure_ascii=False) if record.properties else "",
                 ]
                 writer.writerow([safe_cell(cell) for cell in cells])
+
+
+def scored_labels(predicted: Mapping[str, float]) -> str:
+    """Predicted labels with their scores, best first.
+
+    >>> scored_labels({"sea": 0.5, "port": 0.81})
+    'port=0.81;sea=0.5'
+    """
+    best_first = sorted(predicted.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ";".join(f"{name}={score:g}" for name, score in best_first)
 
 
 def safe_cell(value: object) -> object:

@@ -21,16 +21,26 @@ __all__ = [
     "LabelsAny",
     "LabelsExact",
     "LabelsNone",
+    "MinScore",
+    "PredictedAll",
+    "PredictedAny",
+    "PredictedNone",
     "Sources",
     "Where",
     "Within",
     "make_filter",
 ]
 
-LabelsAny = Annotated[str | None, typer.Option(metavar="A,B", help="With at least one of these labels.")]
-LabelsAll = Annotated[str | None, typer.Option(metavar="A,B", help="With each of these labels.")]
-LabelsNone = Annotated[str | None, typer.Option(metavar="A,B", help="With none of these labels.")]
-LabelsExact = Annotated[str | None, typer.Option(metavar="A,B", help="With these labels and no other.")]
+LabelsAny = Annotated[str | None, typer.Option(metavar="A,B", help="Given at least one of these labels.")]
+LabelsAll = Annotated[str | None, typer.Option(metavar="A,B", help="Given each of these labels.")]
+LabelsNone = Annotated[str | None, typer.Option(metavar="A,B", help="Given none of these labels.")]
+LabelsExact = Annotated[str | None, typer.Option(metavar="A,B", help="Given these labels and no other.")]
+PredictedAny = Annotated[str | None, typer.Option(metavar="A,B", help="The model predicted one of these labels.")]
+PredictedAll = Annotated[str | None, typer.Option(metavar="A,B", help="The model predicted each of these labels.")]
+PredictedNone = Annotated[str | None, typer.Option(metavar="A,B", help="The model predicted none of these labels.")]
+MinScore = Annotated[
+    float | None, typer.Option(min=0, max=1, help="What a predicted label's score must reach to count; 0.5 by default.")
+]
 Bbox = Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Degrees; west above east crosses the antimeridian.")]
 Within = Annotated[Path | None, typer.Option(metavar="FILE.geojson", help="Meeting the geometry in this file.")]
 Datetime = Annotated[str | None, typer.Option(metavar="A/B", help="Taken from A to B; '..' leaves an end open.")]
@@ -45,6 +55,10 @@ def make_filter(
     labels_all: str | None = None,
     labels_none: str | None = None,
     labels_exact: str | None = None,
+    predicted_any: str | None = None,
+    predicted_all: str | None = None,
+    predicted_none: str | None = None,
+    min_score: float | None = None,
     bbox: str | None = None,
     within: Path | None = None,
     datetime: str | None = None,
@@ -65,6 +79,10 @@ def make_filter(
         "labels_all": _names(labels_all),
         "labels_none": _names(labels_none),
         "labels_exact": _names(labels_exact),
+        "predicted_any": _names(predicted_any),
+        "predicted_all": _names(predicted_all),
+        "predicted_none": _names(predicted_none),
+        "min_score": min_score,
         "bbox": bbox,
         "within": None if within is None else _read_geojson(within),
         "datetime": datetime,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,10 @@ from .filters import (
     LabelsAny,
     LabelsExact,
     LabelsNone,
+    MinScore,
+    PredictedAll,
+    PredictedAny,
+    PredictedNone,
     Sources,
     Where,
     Within,
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["search"]
 
 Crop = tuple[int, int, int, int]
+SHOWN_PREDICTED = 5
 
 
 def search(
@@ -54,6 +60,10 @@ def search(
     labels_all: LabelsAll = None,
     labels_none: LabelsNone = None,
     labels_exact: LabelsExact = None,
+    predicted_any: PredictedAny = None,
+    predicted_all: PredictedAll = None,
+    predicted_none: PredictedNone = None,
+    min_score: MinScore = None,
     bbox: Bbox = None,
     within: Within = None,
     datetime: Datetime = None,
@@ -85,6 +95,10 @@ def search(
         labels_all=labels_all,
         labels_none=labels_none,
         labels_exact=labels_exact,
+        predicted_any=predicted_any,
+        predicted_all=predicted_all,
+        predicted_none=predicted_none,
+        min_score=min_score,
         bbox=bbox,
         within=within,
         datetime=datetime,
@@ -167,15 +181,21 @@ def _show(page: Page, *, as_json: bool, as_geojson: bool, as_csv: bool) -> None:
                 "" if hit.score is None else f"{hit.score:.3f}",
                 hit.id,
                 ", ".join(hit.record.labels),
+                _predicted(hit.record.predicted),
                 "" if hit.record.bbox is None else ", ".join(f"{value:.4f}" for value in hit.record.bbox),
                 hit.record.source,
             )
             for hit in page.hits
         ]
-        show_table("", ("rank", "score", "id", "labels", "bbox", "source"), rows)
+        show_table("", ("rank", "score", "id", "labels", "predicted", "bbox", "source"), rows)
         say(f"{len(page.hits):,} of {page.matched:,} that matched the conditions", to=stderr)
         if page.next:
             say(f"the next page: --after {page.next}", to=stderr)
+
+
+def _predicted(scores: Mapping[str, float]) -> str:
+    best = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_PREDICTED]
+    return ", ".join(f"{name} {score:.2f}" for name, score in best)
 
 
 def _draw(retriever: Retriever, page: Page, images: list[Path], like: list[str], out: Path) -> None:

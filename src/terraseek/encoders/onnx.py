@@ -84,6 +84,12 @@ class OnnxEncoder:
         return self.config.label_names
 
     @property
+    def concepts(self) -> tuple[str, ...]:
+        """The words that `encode_images_and_concepts` scores; empty for a model without a concept head."""
+        predicts = any(output.name == "concepts" for output in self._image.get_outputs())
+        return self.config.concepts if predicts else ()
+
+    @property
     def has_text(self) -> bool:
         """Whether `encode_texts` works."""
         return self.config.text is not None
@@ -111,7 +117,7 @@ class OnnxEncoder:
         Raises:
             UsageError: the model predicts no concepts, or as `encode_images`.
         """
-        if "concepts" not in {output.name for output in self._image.get_outputs()}:
+        if not self.concepts:
             raise UsageError(f"the model {self.directory.name!r} predicts no concepts: use one trained on captions")
         vectors = np.empty((len(images), self.dim), dtype=np.float32)
         scores = np.empty((len(images), len(self.config.concepts)), dtype=np.float32)

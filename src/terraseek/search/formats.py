@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import shapely
 
 from ..archive import Record
-from ..archive.table import safe_cell
+from ..archive.table import safe_cell, scored_labels
 
 __all__ = ["CSV_COLUMNS", "feature_collection", "hit_csv", "hit_mapping"]
 
@@ -26,6 +26,7 @@ CSV_COLUMNS = (
     "collection",
     "datetime",
     "labels",
+    "predicted",
     "caption",
     "west",
     "south",
@@ -82,6 +83,7 @@ def hit_csv(rows: Sequence[Row]) -> str:
         values = hit_mapping(rank, score, record)
         values |= dict(zip(("west", "south", "east", "north"), record.bbox or (None,) * 4, strict=True))
         values["labels"] = ";".join(record.labels)
+        values["predicted"] = scored_labels(record.predicted)
         values["window"] = " ".join(map(str, record.window or ()))
         values["properties"] = json.dumps(values["properties"], ensure_ascii=False) if record.properties else ""
         writer.writerow([safe_cell(values[name]) for name in CSV_COLUMNS])
