@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from terraseek.errors import ImageError
-from terraseek.images import decode_image, printable, read_image, refuse, resize_image, stretch_to_8bit, thumbnail
+from terraseek.images import (
+    GDAL_OPTIONS,
+    check_image,
+    decode_image,
+    printable,
+    read_image,
+    refuse,
+    resize_image,
+    stretch_to_8bit,
+    thumbnail,
+)
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.stack(np.broadcast_arrays(np.arange(48)[:, None] * 4, np.arange(64)[None] * 3, 120), -1).astype(np.uint8)
@@ -96,6 +106,52 @@ def test_16_bit_colour_keeps_its_low_byte_and_its_hue(driver: str, options: dict
     assert read.shape == (20, 30, 3)
     assert read[-1, -1, 0] == 255
     assert read[-1, -1, 0] > read[-1, -1, 1] > read[-1, -1, 2]
+
+
+def test_16_bit_colour_is_read_under_the_same_rules_as_rasters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+
+    class Watched(rasterio.MemoryFile):
+        def open(self, *arguments: object, **options: object) -> object:
+            seen.update(rasterio.env.getenv())
+            return super().open(*arguments, **options)
+
+    path = tmp_path / "a.tif"
+    values = np.broadcast_to(np.arange(48, dtype=np.uint16)[:, None] * 300, (3, 48, 64))
+    path.write_bytes(raster("GTiff", values, photometric="RGB"))
+    monkeypatch.setattr(rasterio, "MemoryFile", Watched)
+    read_image(path)
+    assert GDAL_OPTIONS.items() <= seen.items()
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning), rasterio.open(path, "r+") as out:
+        out.update_tags(ns="OVERVIEWS", OVERVIEW_FILE="/etc/passwd")
+    with pytest.raises(ImageError, match="overviews are another file"):
+        read_image(path)
+
+
+def test_the_header_tells_what_is_a_picture(tmp_path: Path) -> None:
+    place = np.ones((3, 32, 48))
+    contents = {
+        "rgb": (raster("GTiff", place.astype(np.uint8), photometric="RGB"), True),
+        "deep": (raster("GTiff", place.astype(np.uint16), photometric="RGB"), True),
+        "deep.png": (raster("PNG", place.astype(np.uint16)), True),
+        "grey": (raster("GTiff", place[:1].astype(np.uint16)), True),
+        "float": (raster("GTiff", place[:1].astype(np.float32)), False),
+        "float rgb": (raster("GTiff", place.astype(np.float32), photometric="RGB"), False),
+        "seven bands": (raster("GTiff", np.ones((7, 32, 48), np.uint16)), False),
+        "bomb": (png_header(60_000, 60_000), False),
+        "text": (b"hello", False),
+    }
+    for name, (data, is_picture) in contents.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        for reads in (check_image, read_image):
+            if is_picture:
+                reads(path)
+            else:
+                with pytest.raises(ImageError):
+                    reads(path)
+    (tmp_path / "torn").write_bytes(contents["rgb"][0][:400])
+    check_image(tmp_path / "torn")
 
 
 def test_32_bit_integers_are_stretched() -> None:

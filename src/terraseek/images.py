@@ -18,6 +18,8 @@ import io
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -29,8 +31,10 @@ from .errors import ImageError, Refused
 from .typing import ImageArray, IntArray
 
 __all__ = [
+    "GDAL_OPTIONS",
     "IMAGE_SUFFIXES",
     "Fit",
+    "check_image",
     "decode_image",
     "printable",
     "read_image",
@@ -47,6 +51,14 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
     (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
 )
 """Suffixes (lower case) by which folders are searched for images. What a file is, its first bytes decide."""
+
+GDAL_OPTIONS: dict[str, str | int] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no sidecars: GDAL opens them with any driver it has
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_CACHEMAX": 64,  # MiB; the default is 5 % of the machine's memory
+    "GDAL_MAX_DATASET_POOL_SIZE": 64,
+}
+"""What GDAL is held to wherever terraseek opens a file with it."""
 
 _MAX_PIXELS = 178_956_970  # twice Image.MAX_IMAGE_PIXELS: where Pillow itself refuses
 
@@ -80,6 +92,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_FLOAT = "float samples; add it as a raster"
+_SAMPLE_FORMAT = 339  # the TIFF tag; 3 is IEEE floating point
+
 # warnings.catch_warnings swaps the interpreter's global filters, so only one thread at a time may be inside it.
 _QUIET = threading.Lock()
 
@@ -95,21 +110,25 @@ def read_image(path: str | Path, *, max_pixels: int = _MAX_PIXELS) -> NDArray[np
         ImageError: ``<path>: <reason>`` for whatever is not such an image: missing, empty, truncated, text, too big.
     """
     name = printable(path)
-    try:
-        path = Path(path)
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError(f"{name}: a folder, not an image file")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            raise ImageError(f"{name}: not a regular file")
-        with path.open("rb") as file:
-            return _decode(file, name, max_pixels)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from None
-    except ValueError as error:  # a NUL in the name, or a lone surrogate
-        raise ImageError(f"{name}: not a usable file name ({error})") from None
+    with _opened(path, name) as file:
+        return _decode(file, name, max_pixels)
+
+
+def check_image(path: str | Path, *, max_pixels: int = _MAX_PIXELS) -> None:
+    """Look at an image file's header only: whether `read_image` would take it, were its pixels whole.
+
+    Raises:
+        ImageError: as `read_image`, except for damage behind the header.
+    """
+    name = printable(path)
+    with _opened(path, name) as file, _decoding(name, formats := _sniff(file, name)):
+        picture, _ = _open(file, formats)
+        with picture:
+            _check_size(picture, name, max_pixels)
+            if not _is_deep_colour(picture):
+                _refuse_float(picture)
+            elif picture.format == "TIFF" and 3 in picture.tag_v2.get(_SAMPLE_FORMAT, ()):  # type: ignore[attr-defined]
+                raise ValueError(_FLOAT)
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = _MAX_PIXELS) -> NDArray[np.uint8]:
@@ -202,20 +221,49 @@ def refuse(source: str | Path, error: ImageError) -> Refused:
     return Refused(source=name, reason=str(error).removeprefix(f"{name}: "))
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
-    formats = _sniff(file, name)
+@contextmanager
+def _opened(path: str | Path, name: str) -> Iterator[BinaryIO]:
     try:
+        path = Path(path)
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{name}: a folder, not an image file")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise ImageError(f"{name}: not a regular file")
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from None
+    except ValueError as error:  # a NUL in the name, or a lone surrogate
+        raise ImageError(f"{name}: not a usable file name ({error})") from None
+
+
+def _decode(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    with _decoding(name, formats := _sniff(file, name)):
         picture, orientation = _open(file, formats)
         with picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{name}: {width} x {height} pixels, at most {max_pixels:,} are read; add it as a raster"
-                )
+            _check_size(picture, name, max_pixels)
             if _is_deep_colour(picture):
-                return stretch_to_8bit(_read_deep(file, formats[0]))
-            picture.load()
-            return _to_rgb(picture, orientation)
+                pixels = stretch_to_8bit(_read_deep(file, formats[0]))
+            else:
+                picture.load()
+                pixels = _to_rgb(picture, orientation)
+    return pixels
+
+
+def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError(f"{name}: {width} x {height} pixels, at most {max_pixels:,} are read; add it as a raster")
+
+
+@contextmanager
+def _decoding(name: str, formats: tuple[str, ...]) -> Iterator[None]:
+    """Turn whatever a decoder raises into one line."""
+    try:
+        yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -266,20 +314,21 @@ def _read_deep(file: BinaryIO, form: str) -> IntArray:
 
     file.seek(0)
     driver = {"PNG": "PNG", "TIFF": "GTiff"}[form]
-    with _QUIET, warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings(), rasterio.Env(**GDAL_OPTIONS):
         warnings.simplefilter("ignore")
-        with rasterio.MemoryFile(file.read()) as memory, memory.open(driver=driver) as source:
+        with rasterio.MemoryFile(file.read()) as memory, memory.open(driver=driver, sharing=False) as source:
+            if source.tags(ns="OVERVIEWS"):  # a tag that would have GDAL open another file
+                raise ValueError("its overviews are another file")
             bands = source.read([1, 2, 3] if source.count >= 3 else [1, 1, 1])
             mask = source.dataset_mask()
     if not np.issubdtype(bands.dtype, np.integer):
-        raise ValueError("float samples; add it as a raster")
+        raise ValueError(_FLOAT)
     bands[:, mask == 0] = 0
     return np.moveaxis(bands, 0, -1)
 
 
 def _to_rgb(picture: Image.Image, orientation: int) -> NDArray[np.uint8]:
-    if picture.mode == "F":
-        raise ValueError("float samples; add it as a raster")
+    _refuse_float(picture)
     if picture.mode == "I" or picture.mode.startswith("I;"):
         grey = stretch_to_8bit(np.asarray(picture))
         return np.repeat(grey[..., None], 3, axis=-1)
@@ -292,6 +341,11 @@ def _to_rgb(picture: Image.Image, orientation: int) -> NDArray[np.uint8]:
     if orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[orientation])
     return np.array(picture)
+
+
+def _refuse_float(picture: Image.Image) -> None:
+    if picture.mode == "F":
+        raise ValueError(_FLOAT)
 
 
 def _one_line(error: Exception) -> str:

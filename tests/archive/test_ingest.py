@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -152,7 +152,42 @@ def test_a_data_set_keeps_its_ids_and_labels(archive: Archive, images: Path) -> 
     assert set(archive.ids()) == set(dataset.ids)
     (record,) = archive.get(["odd/03"])
     assert (record.labels, record.caption) == (("sea",), "one")
+    assert record.properties["captions"] == ["one", "two"]
     assert record.properties["split"] == "test"
+    assert ingest(archive, FakeEncoder(), list(dataset_sources(dataset))) == IngestReport(unchanged=12)
+
+
+def test_a_data_set_of_many_bands_is_read_as_its_loader_does(tmp_path: Path) -> None:
+    class TwelveBands(FakeEncoder):  # type: ignore[misc, valid-type]
+        """Notes the shapes it is given."""
+
+        shapes: ClassVar[set[tuple[int, ...]]] = set()
+
+        def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+            self.shapes |= {image.shape for image in images}
+            vectors: np.ndarray = super().encode_images(images)
+            return vectors
+
+    def read(path: Path) -> np.ndarray:
+        return np.stack([np.asarray(Image.open(file)) for file in sorted(path.iterdir())], axis=-1)
+
+    for name in ("p1", "p2"):
+        for band in range(12):
+            path = tmp_path / "set" / name / f"B{band:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8), band, np.uint8)).save(path)
+    place = {"type": "Point", "coordinates": [10, 50]}
+    samples = [
+        Sample(id=name, path=tmp_path / "set" / name, split="test", labels=("sea",), geometry=place)
+        for name in ("p1", "p2")
+    ]
+    dataset = ImageDataset.build(
+        name="mini", root=tmp_path, samples=samples, label_names=("sea",), reader=read, problems=[]
+    )
+    archive = Archive.create(tmp_path / "archive", TwelveBands())
+    assert ingest(archive, TwelveBands(), list(dataset_sources(dataset))).added == 2
+    assert TwelveBands.shapes == {(8, 8, 12)}
+    assert archive.get(["p1"])[0].bbox == (10, 50, 10, 50)
 
 
 def test_tiffs_without_a_place_are_images_and_measurements_are_not(archive: Archive, tmp_path: Path) -> None:
@@ -340,12 +375,10 @@ def test_a_crash_beside_a_removal_leaves_more_never_less(
             raise KeyboardInterrupt
         return add(records, vectors, **options)
 
-    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        if step == "remove":
-            broken.setattr(archive, "remove", pulled_plug)
-        else:
-            broken.setattr(archive, "add", add_without_note)
-        ingest(archive, FakeEncoder(), path, chip=coarse)
+    with monkeypatch.context() as broken:
+        broken.setattr(archive, *(("remove", pulled_plug) if step == "remove" else ("add", add_without_note)))
+        with pytest.raises(KeyboardInterrupt):
+            ingest(archive, FakeEncoder(), path, chip=coarse)
     old = 16 if step == "remove" else 0
     assert len(archive) == old + 4
     encoder = FakeEncoder()
@@ -446,14 +479,19 @@ def test_removed_records_stay_removed_until_their_source_changes(archive: Archiv
 def test_a_dry_run_counts_and_changes_nothing(archive: Archive, images: Path) -> None:
     save_scene(images / "scene.tif", noise())
     (images / "bad.tif").write_bytes(b"II*\0")
+    # Without a place: a picture where Pillow reads it, else a scene.
+    Image.fromarray(noise(64, 96).astype(np.uint8)).save(images / "picture.tif")
+    for name, pixels in {"float": noise(64, 96, 1).astype(np.float32), "bands": noise(64, 96, 7)}.items():
+        with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+            save_scene(images / f"{name}.tif", pixels, crs=None, transform=None)
     encoder = FakeEncoder()
     report = ingest(archive, encoder, images, chip=SMALL, dry_run=True)
-    assert (report.added, report.updated, report.unchanged) == (24, 0, 0)
+    assert (report.added, report.updated, report.unchanged) == (37, 0, 0)
     assert (len(archive), encoder.encoded) == (0, 0)
-    assert ingest(archive, encoder, images, chip=SMALL).added == 24
+    assert ingest(archive, encoder, images, chip=SMALL).added == 37
     touch(images / "scene.tif")
     report = ingest(archive, encoder, images, chip=SMALL, dry_run=True)
-    assert (report.added, report.updated, report.unchanged) == (0, 12, 12)
+    assert (report.added, report.updated, report.unchanged) == (0, 12, 15)
 
 
 def test_progress_ends_where_it_said(archive: Archive, images: Path) -> None:

@@ -69,7 +69,7 @@ class IngestReport:
 def ingest(
     archive: Archive,
     encoder: Encoder,
-    sources: Iterable[str | Path | Source] | str | Path,
+    sources: Iterable[str | Path | Source | Refused] | str | Path,
     *,
     chip: ChipConfig | None = None,
     collection: str = DEFAULT_COLLECTION,
@@ -84,7 +84,7 @@ def ingest(
     Args:
         archive: made by the same model as `encoder`.
         encoder: makes the vectors.
-        sources: files, folders, STAC documents, `Source` objects; see `find_sources`.
+        sources: files, folders, STAC documents, `Source` objects; see `find_sources` and `dataset_sources`.
         chip: how scenes are cut and scaled.
         collection: of the new records. A source may be in several collections, cut differently in each.
         kind: what files are taken for, see `Source`.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ImageError, NotFoundError, TerraseekError
 from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, iter_chips, plan_windows
-from ..images import read_image, stretch_to_8bit, thumbnail
+from ..images import check_image, read_image, stretch_to_8bit, thumbnail
 from ..typing import ImageArray
 from .record import Record
 from .sources import Source, record_id
@@ -67,7 +67,7 @@ def read_pieces(
 
 
 def count_pieces(source: Source, chip: ChipConfig) -> int:
-    """How many pieces a source has at most, by its header alone.
+    """How many pieces a source has at most, by its header alone; no pixel is decoded.
 
     Raises:
         ImageError: it cannot be read.
@@ -80,11 +80,16 @@ def count_pieces(source: Source, chip: ChipConfig) -> int:
     except ImageError:
         if source.kind == "scene":
             raise
-        read_image(source.path)
+        check_image(source.path)
         return 1
     with closing(raster):
         if source.kind == "auto" and raster.georeference is None and not _bands(source, chip).bands:
-            return 1
+            try:
+                check_image(source.path)
+            except ImageError:  # measurements without a place, see `_open`
+                pass
+            else:
+                return 1
         return sum(1 for _ in plan_windows(raster.width, raster.height, chip))
 
 
@@ -96,7 +101,7 @@ def _is_image(source: Source) -> bool:
 def _open(source: Source, chip: ChipConfig) -> Raster | ImageArray:
     """The raster of a scene, the pixels of an image."""
     if _is_image(source):
-        return read_image(source.path)
+        return (source.reader or read_image)(source.path)
     if source.kind == "scene":
         return source.open()
     try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 from ..config import to_mapping
@@ -18,7 +19,8 @@ from ..data import ImageDataset
 from ..errors import ImageError, NotFoundError, Refused
 from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, open_raster, open_stack
 from ..geo.stac import StacScene, is_address, read_stac
-from ..images import IMAGE_SUFFIXES, printable
+from ..images import IMAGE_SUFFIXES, printable, read_image
+from ..typing import ImageArray
 
 __all__ = ["Source", "dataset_sources", "find_sources", "record_id"]
 
@@ -42,6 +44,7 @@ class Source:
         datetime: when it was taken.
         footprint: EPSG:4326; of records whose own place the raster does not tell.
         properties: of all its records.
+        reader: reads the file, or the folder, of an image, where it is not a picture that `read_image` knows.
     """
 
     href: str
@@ -54,6 +57,7 @@ class Source:
     datetime: datetime | None = None
     footprint: BaseGeometry | None = field(default=None, repr=False)
     properties: Mapping[str, Any] = field(default_factory=dict)
+    reader: Callable[[Path], ImageArray] | None = field(default=None, repr=False)
 
     @classmethod
     def of_file(cls, path: str | Path, **known: Any) -> Source:
@@ -84,7 +88,10 @@ class Source:
             ImageError: a file has an unusable name.
             NotFoundError: a file is not there.
         """
+        known: tuple[object, ...]
         known = (self.kind, self.bands, self.id, self.labels, self.caption, str(self.datetime), dict(self.properties))
+        # Bands and size of a loader that reads more than pictures are arguments bound to its reader.
+        known += () if self.reader is None else (getattr(self.reader, "keywords", {}),)
         place = None if self.footprint is None else self.footprint.wkb_hex
         files = [(band, *_size_and_time(path)) for band, path in self.files.items()]
         text = json.dumps([_PIPELINE, files, to_mapping(chip), known, place], sort_keys=True, default=str)
@@ -107,7 +114,7 @@ def record_id(source: Source, collection: str, scale: int, window: Window | None
 
 
 def find_sources(
-    paths: Iterable[str | Path | Source],
+    paths: Iterable[str | Path | Source | Refused],
     *,
     bands: Sequence[str] = (),
     kind: Literal["auto", "image", "scene"] = "auto",
@@ -115,7 +122,7 @@ def find_sources(
     """All sources that `paths` name: files, folders with everything below them, STAC documents (`.json`).
 
     Args:
-        paths: sources pass through unchanged.
+        paths: sources, and what was refused already, pass through unchanged.
         bands: where band names are declared, files of a folder that end in them (``..._B04.tif``, ``..._B03.tif``)
             are one scene.
         kind: what files are taken for, see `Source`.
@@ -124,7 +131,7 @@ def find_sources(
         Sources in sorted order of their files, and what was refused already.
     """
     for path in paths:
-        if isinstance(path, Source):
+        if isinstance(path, (Source, Refused)):
             yield path
         elif is_address(str(path)):
             yield Refused(source=printable(path), reason="an address, not a local file; download it first")
@@ -136,9 +143,27 @@ def find_sources(
             yield Source.of_file(path, kind=kind)
 
 
-def dataset_sources(dataset: ImageDataset) -> Iterator[Source]:
-    """The images of a data set with their ids, labels, first captions and splits."""
-    for sample in dataset.samples:
+def dataset_sources(dataset: ImageDataset, split: str | None = None) -> Iterator[Source | Refused]:
+    """The images of a data set with their ids, given labels, captions, splits, times and places.
+
+    A record keeps the first caption as its own; where there are several, all of them are its property `captions`.
+
+    Args:
+        dataset: what its loader left out is passed on as refused.
+        split: only its images; None takes all.
+
+    Raises:
+        ConfigError: the data set has no such split.
+    """
+    chosen = dataset if split is None else dataset.subset(split)
+    yield from chosen.problems
+    reader = None if dataset.reader is read_image else dataset.reader
+    for sample in chosen.samples:
+        properties: dict[str, Any] = {"dataset": dataset.name}
+        if sample.split:
+            properties["split"] = sample.split
+        if len(sample.captions) > 1:
+            properties["captions"] = list(sample.captions)
         yield Source.of_file(
             sample.path,
             kind="image",
@@ -146,7 +171,9 @@ def dataset_sources(dataset: ImageDataset) -> Iterator[Source]:
             labels=sample.labels,
             caption=sample.captions[0] if sample.captions else None,
             datetime=sample.datetime,
-            properties={"dataset": dataset.name} | ({"split": sample.split} if sample.split else {}),
+            footprint=None if sample.geometry is None else shapely.geometry.shape(sample.geometry),
+            properties=properties,
+            reader=reader,
         )
 
 

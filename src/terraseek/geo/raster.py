@@ -31,7 +31,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 
 from ..errors import ImageError, NotFoundError, UsageError
-from ..images import printable
+from ..images import GDAL_OPTIONS, printable
 from ..typing import BoolArray, ImageArray
 from .footprints import Georeference
 
@@ -57,13 +57,6 @@ _DRIVERS: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JP2OpenJPEG"),
     (b"\xff\x4f\xff\x51", "JP2OpenJPEG"),
 )
-
-_GDAL_OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no sidecars: GDAL opens them with any driver it has
-    "GDAL_PAM_ENABLED": "NO",
-    "GDAL_CACHEMAX": 64,  # MiB; the default is 5 % of the machine's memory
-    "GDAL_MAX_DATASET_POOL_SIZE": 64,
-}
 
 _GDAL_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError, RuntimeError)
 
@@ -196,7 +189,7 @@ class RasterFile:
         grows = shape[0] > part.height or shape[1] > part.width
         resampling = Resampling.average if shrinks else Resampling.bilinear if grows else Resampling.nearest
         try:
-            with rasterio.Env(**_GDAL_OPTIONS):
+            with rasterio.Env(**GDAL_OPTIONS):
                 pixels_BHW = self._dataset.read(
                     [band + 1 for band in wanted],
                     window=part,
@@ -376,7 +369,7 @@ def _georeference(dataset: Any) -> Georeference | None:
 
 @contextmanager
 def _quiet_gdal() -> Iterator[None]:
-    with _QUIET, warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS):
+    with _QUIET, warnings.catch_warnings(), rasterio.Env(**GDAL_OPTIONS):
         # A raster without georeference is searchable all the same; its records say so by having no footprint.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         yield
