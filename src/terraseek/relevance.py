@@ -9,7 +9,8 @@ search path stays free of it. With y the multi-hot labels of an image and rho_c 
     cosine          |y_q & y_g| / sqrt(|y_q| |y_g|)
     rarity-jaccard  sum of rho over the shared labels / sum of rho over all labels of either
 
-Two empty label sets share nothing: their relevance is 0 in every kind.
+Two empty label sets share nothing: their relevance is 0 in every kind. Soft scores, as those of concepts, have
+`concept_relevance`, which is rarity-jaccard where they are 0 and 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from .errors import UsageError
 
-__all__ = ["KINDS", "Kind", "label_rarity", "overlap", "relevance"]
+__all__ = ["KINDS", "Kind", "concept_relevance", "label_rarity", "overlap", "relevance"]
 
 Kind: TypeAlias = Literal["any", "count", "jaccard", "cosine", "rarity-jaccard"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -73,6 +74,35 @@ def relevance(
     )
     # Where nothing is shared the quotient is 0 whatever it is divided by: 1 avoids 0/0.
     return shared / (total + (shared == 0) * (1 - total))
+
+
+def concept_relevance(query_scores_QC: Array, gallery_scores_GC: Array, rarity_C: Array | None = None) -> Array:
+    """Overlap of soft concept scores, (Q, G) in 0..1: the Tanimoto coefficient, each concept weighted by its rarity.
+
+    With scores s, t of two items: sum rho_c s_c t_c / (sum rho_c s_c^2 + sum rho_c t_c^2 - sum rho_c s_c t_c).
+    Symmetric; 1 for equal rows that are not empty, soft ones too; 0 where no concept is shared. On scores of 0 and 1 it
+    is "rarity-jaccard", which on soft ones would find an item unlike itself. Sums are inner products: there is no
+    (Q, G, C) table.
+
+    Args:
+        query_scores_QC: scores of at least 0, floating point.
+        gallery_scores_GC: scores of the same C and type.
+        rarity_C: weight of each concept, at least 0 (see `label_rarity`); all alike without it.
+
+    Example:
+        >>> import numpy as np
+        >>> q, g = np.array([[1.0, 0.5]]), np.array([[1.0, 0.5], [1.0, 0.0], [0.0, 0.0]])
+        >>> concept_relevance(q, g)
+        array([[1. , 0.8, 0. ]])
+    """
+    weighted_QC = query_scores_QC if rarity_C is None else query_scores_QC * rarity_C
+    weighted_GC = gallery_scores_GC if rarity_C is None else gallery_scores_GC * rarity_C
+    shared = weighted_QC @ gallery_scores_GC.T
+    size_q, size_g = (weighted_QC * query_scores_QC).sum(-1), (weighted_GC * gallery_scores_GC).sum(-1)
+    total = size_q[:, None] + size_g[None, :] - shared
+    # Where nothing is shared the quotient is 0 whatever it is divided by: 1 avoids 0/0. Sums in another order can
+    # bring equal rows a rounding step above 1.
+    return (shared / (total + (shared == 0) * (1 - total))).clip(0, 1)
 
 
 def label_rarity(frequency_C: Array, gamma: float = 1.0, kappa: float = 30.0) -> Array:

@@ -1,4 +1,4 @@
-"""Losses on embeddings and multi-hot labels: MACL and what it is compared with.
+"""Losses on embeddings and multi-hot labels, MACL and what it is compared with; losses between images and texts.
 
 >>> import torch
 >>> from terraseek.losses import LabelStatistics, MACLLoss
@@ -8,12 +8,24 @@
 >>> loss(embeddings, train_labels).backward()
 """
 
+from .alignment import ConceptAlignment
 from .base import LOSSES, ContrastiveLoss, Pairs, SoftmaxLoss
 from .bce import BCELoss
-from .build import build_loss
+from .build import build_cross_modal_loss, build_loss
+from .cross_modal import (
+    CROSS_MODAL_LOSSES,
+    CrossModalLoss,
+    CrossModalPairs,
+    HardTripletLoss,
+    InfoNCELoss,
+    MultiPositiveLoss,
+    SigmoidLoss,
+)
 from .distributed import distributed_loss, gather_rows
 from .functional import weighted_supcon
+from .graded import GradedConfig, GradedLoss
 from .macl import MACLConfig, MACLLoss
+from .matching import CaptionMatches, PairRelevance, anchor_rarity, number_captions, pair_relevance
 from .multi_supcon import MulSupConLoss, MultiSupConLoss
 from .ntxent import NTXentLoss
 from .proxy_anchor import ProxyAnchorLoss
@@ -25,28 +37,44 @@ from .supcon import AllSupConLoss, AnySupConLoss, SupConLoss
 from .triplet import TripletLoss
 
 __all__ = [
+    "CROSS_MODAL_LOSSES",
     "LOSSES",
     "AllSupConLoss",
     "AnySupConLoss",
     "BCELoss",
+    "CaptionMatches",
+    "ConceptAlignment",
     "ContrastiveLoss",
+    "CrossModalLoss",
+    "CrossModalPairs",
     "EmbeddingQueue",
+    "GradedConfig",
+    "GradedLoss",
+    "HardTripletLoss",
+    "InfoNCELoss",
     "LabelStatistics",
     "MACLConfig",
     "MACLLoss",
     "MulSupConLoss",
+    "MultiPositiveLoss",
     "MultiSupConLoss",
     "NTXentLoss",
+    "PairRelevance",
     "Pairs",
     "ProxyAnchorLoss",
     "QueueView",
     "SNDLoss",
+    "SigmoidLoss",
     "SimilarityDissimilarityLoss",
     "SoftmaxLoss",
     "SupConLoss",
     "TripletLoss",
+    "anchor_rarity",
+    "build_cross_modal_loss",
     "build_loss",
     "distributed_loss",
     "gather_rows",
+    "number_captions",
+    "pair_relevance",
     "weighted_supcon",
 ]
