@@ -43,6 +43,28 @@ def test_bad_files_are_listed_and_the_rest_goes_in(run: Run, archive: Path, tmp_
     assert {Path(item["source"]).name for item in report.json["refused"]} == {"truncated.jpg", "empty.png", "text.jpg"}
 
 
+def test_predicted_labels_are_kept_and_filtered_by_score(
+    run: Run, make_model: Callable[..., Path], pictures: Path, tmp_path: Path
+) -> None:
+    uri = tmp_path / "predicted"
+    run("archive", "create", uri, "--model", make_model("seer", concepts=("reddish", "greenish")))
+    assert run("archive", "add", uri, pictures, "--predict-labels", "--min-score", "0.3").code == 0
+    status = run("archive", "status", uri, "--json").json
+    assert set(status["predicted"]) == {"reddish", "greenish"}
+    assert status["labels"] == {}
+    hits = run("search", uri, "--predicted-any", "reddish", "--min-score", "0.65", "--json").json["hits"]
+    assert [hit["id"].startswith("sand") for hit in hits] == [True] * 3
+    assert all(hit["predicted"]["reddish"] >= 0.65 for hit in hits)
+    assert "reddish 0.6" in run("search", uri, "--predicted-any", "reddish").out
+    assert "no record has the label 'reddish'" in run("search", uri, "--labels-any", "reddish").err
+
+
+def test_labels_cannot_be_predicted_by_a_model_without_concepts(run: Run, archive: Path, pictures: Path) -> None:
+    refused = run("archive", "add", archive, pictures, "--predict-labels")
+    assert refused.code == 2
+    assert "predicts no labels" in refused.err
+
+
 def test_dry_run_writes_nothing(run: Run, archive: Path, pictures: Path, tmp_path: Path) -> None:
     more = tmp_path / "more"
     more.mkdir()

@@ -18,21 +18,27 @@ BANDS, SIZE, DIM = 3, 8, 4
 WEIGHT = np.random.default_rng(3).normal(size=(BANDS, DIM)).astype(np.float32)
 
 
-def write_image_onnx(path: Path, *, size: int = SIZE, weight: np.ndarray = WEIGHT) -> None:
-    """Mean colour, a linear map, L2 norm."""
+def write_image_onnx(path: Path, *, size: int = SIZE, weight: np.ndarray = WEIGHT, concepts: int = 0) -> None:
+    """Mean colour, a linear map, L2 norm; the concepts' scores are the sigmoids of the first bands' means."""
     bands, dim = weight.shape
     nodes = [
         helper.make_node("ReduceMean", ["image", "axes"], ["pooled"], keepdims=0),
         helper.make_node("MatMul", ["pooled", "weight"], ["mapped"]),
         helper.make_node("LpNormalization", ["mapped"], ["vectors"], axis=-1, p=2),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "image",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", bands, size, size])],
-        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["N", dim])],
-        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([2, 3]), "axes")],
-    )
+    outputs = [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["N", dim])]
+    constants = [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([2, 3]), "axes")]
+    if concepts:
+        nodes += [
+            helper.make_node("Slice", ["pooled", "from", "to", "over"], ["logits"]),
+            helper.make_node("Sigmoid", ["logits"], ["concepts"]),
+        ]
+        outputs.append(helper.make_tensor_value_info("concepts", TensorProto.FLOAT, ["N", concepts]))
+        constants += [
+            numpy_helper.from_array(np.array([at]), name) for name, at in (("from", 0), ("to", concepts), ("over", 1))
+        ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", bands, size, size])
+    graph = helper.make_graph(nodes, "image", [image], outputs, constants)
     save(graph, path)
 
 
@@ -98,7 +104,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         config = ModelConfig(**(values | changes))
         save_config(directory, config)
         save_file({"weight": WEIGHT}, directory / "model.safetensors")
-        write_image_onnx(directory / "image.onnx")
+        write_image_onnx(directory / "image.onnx", concepts=len(config.concepts))
         if text:
             write_text_onnx(directory / "text.onnx", WORD_VECTORS)
             write_tokenizer(directory / "tokenizer.json")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from terraseek.encoders import load_encoder, model_fingerprint
+from terraseek.encoders.preprocess import preprocess
 from terraseek.errors import ConfigError, CorruptError, NotFoundError, UsageError
-from terraseek.typing import Encoder
+from terraseek.typing import ConceptEncoder, Encoder
 
 from .conftest import WEIGHT, WORD_VECTORS, WORDS, write_image_onnx
 
@@ -32,6 +33,20 @@ def test_vectors_are_what_the_network_computes(make_model: MakeModel) -> None:
     got = load_encoder(make_model()).encode_images(flat)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_concepts_are_scored_beside_the_same_vectors(make_model: MakeModel) -> None:
+    encoder = load_encoder(make_model(concepts=("red", "green")), batch_size=4)
+    assert isinstance(encoder, ConceptEncoder)
+    assert encoder.concepts == ("red", "green")
+    vectors, scores = encoder.encode_images_and_concepts(IMAGES)
+    np.testing.assert_array_equal(vectors, encoder.encode_images(IMAGES))
+    means = np.stack([preprocess([image], encoder.config)[0].mean(axis=(1, 2))[:2] for image in IMAGES])
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-means)), atol=1e-6)
+    bare = load_encoder(make_model("bare"))
+    assert bare.concepts == ()
+    with pytest.raises(UsageError, match="predicts no concepts"):
+        bare.encode_images_and_concepts(IMAGES)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 11, 64])

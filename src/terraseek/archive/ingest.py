@@ -34,6 +34,7 @@ from ..geo import ChipConfig, Window
 from ..images import printable
 from ..typing import Encoder, FloatArray
 from .archive import Archive
+from .embedding import Embedder
 from .pieces import Piece, count_pieces, read_pieces, reason_of
 from .prefetch import prefetch
 from .record import DEFAULT_COLLECTION, Record
@@ -76,6 +77,7 @@ def ingest(
     kind: Literal["auto", "image", "scene"] = "auto",
     batch_size: int = 256,
     refresh: bool = False,
+    predict_labels: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     dry_run: bool = False,
 ) -> IngestReport:
@@ -90,6 +92,8 @@ def ingest(
         kind: what files are taken for, see `Source`.
         batch_size: records per commit at most; fewer where chips are large.
         refresh: embed also what is unchanged.
+        predict_labels: also keep the labels that the model predicts with this score or more, see `Record.predicted`;
+            sources that went in without, or with another score, count as changed.
         progress: told (records done, records expected); nodata makes the second an upper bound.
         dry_run: look at everything, embed and write nothing; `added` and `updated` then say how many records
             (at most, nodata not being known) new and changed sources have.
@@ -101,6 +105,7 @@ def ingest(
     Raises:
         ModelMismatchError: `encoder` is not the model that made the archive.
         ConfigError: `batch_size` is not positive.
+        UsageError: `predict_labels` with a model that predicts none.
 
     Note:
         Records that were removed from the archive stay removed while their source is unchanged, unless none of the
@@ -111,7 +116,8 @@ def ingest(
     archive.check_model(encoder)
     chip = chip or ChipConfig()
     paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
-    run = _Run(archive, chip, collection, refresh=refresh)
+    embed = Embedder(encoder, predict_labels)
+    run = _Run(archive, chip, collection, embed.state, refresh=refresh)
     run.plan(find_sources(paths, bands=chip.bands, kind=kind))
     if dry_run:
         return run.foresee()
@@ -120,10 +126,9 @@ def ingest(
     with closing(prefetch(_batches(run.read(), batch_size))) as batches, ThreadPoolExecutor(1) as committer:
         pending: Future[None] | None = None
         for batch in batches:
-            vectors_ND = encoder.encode_images([piece.pixels_HWB for piece in batch.pieces]) if batch.pieces else None
+            records, vectors_ND = embed(batch.pieces) if batch.pieces else ([], None)
             if pending is not None:
                 pending.result()
-            records = [piece.record for piece in batch.pieces]
             pending = committer.submit(run.commit, records, vectors_ND, batch.finished)
             done += len(records)
             if progress:
@@ -172,10 +177,11 @@ def _batches(items: Iterator[Piece | _Finished], batch_size: int) -> Iterator[_B
 class _Run:
     """One ingest: what it has to do, and the tally of what it did."""
 
-    def __init__(self, archive: Archive, chip: ChipConfig, collection: str, *, refresh: bool) -> None:
+    def __init__(self, archive: Archive, chip: ChipConfig, collection: str, embedding: str, *, refresh: bool) -> None:
         self._archive = archive
         self._chip = chip
         self._collection = collection
+        self._embedding = embedding
         self._refresh = refresh
         self._notes = _read_notes(archive)
         self._pending: list[tuple[Source, str]] = []
@@ -195,7 +201,7 @@ class _Run:
                 continue
             seen.add(source.href)
             try:
-                state = source.state(self._chip)
+                state = source.state(self._chip) + self._embedding
             except (ImageError, NotFoundError) as error:
                 self._refuse(source, error)
                 continue

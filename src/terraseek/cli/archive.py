@@ -77,6 +77,12 @@ def add(
     kind: Annotated[Literal["auto", "image", "scene"], typer.Option(help="What files are taken for.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Records per commit.")] = 256,
     refresh: Annotated[bool, typer.Option("--refresh", help="Embed what is unchanged too.")] = False,
+    predict_labels: Annotated[
+        bool, typer.Option("--predict-labels", help="Keep what the model sees in each record, apart from given labels.")
+    ] = False,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="With --predict-labels: the least score of a label that is kept.")
+    ] = 0.1,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -110,6 +116,7 @@ def add(
             kind=kind,
             batch_size=batch_size,
             refresh=refresh,
+            predict_labels=min_score if predict_labels else None,
             dry_run=dry_run,
             progress=progress,
         )

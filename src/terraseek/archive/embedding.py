@@ -1,0 +1,57 @@
+"""From pieces to records with vectors, and where it is asked for with what the model sees in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..errors import UsageError
+from ..typing import ConceptEncoder, Encoder, FloatArray
+from .pieces import Piece
+from .record import Record
+
+__all__ = ["Embedder"]
+
+
+class Embedder:
+    """Makes the vectors of an ingest and, with `predict_labels`, its predicted labels.
+
+    Args:
+        encoder: the archive's model.
+        predict_labels: keep the words that the model predicts with this score or more; None predicts none.
+
+    Raises:
+        UsageError: the model predicts no words, or the score is not in 0..1.
+    """
+
+    def __init__(self, encoder: Encoder, predict_labels: float | None = None) -> None:
+        self.encoder = encoder
+        self.predict_labels = predict_labels
+        if predict_labels is None:
+            return
+        if not 0 <= predict_labels <= 1:
+            raise UsageError(f"predict_labels keeps scores from 0..1 upwards, not from {predict_labels:g}")
+        if not isinstance(encoder, ConceptEncoder) or not encoder.concepts:
+            raise UsageError("the model predicts no labels: use one that was trained on captions, with concepts")
+
+    @property
+    def state(self) -> str:
+        """Belongs to the state of every source: asking for other labels makes unchanged sources be read again."""
+        return "" if self.predict_labels is None else f"+labels>={self.predict_labels:g}"
+
+    def __call__(self, pieces: Sequence[Piece]) -> tuple[list[Record], FloatArray]:
+        """The records of some pieces, and their vectors, (N, D)."""
+        images = [piece.pixels_HWB for piece in pieces]
+        records = [piece.record for piece in pieces]
+        if self.predict_labels is None or not isinstance(self.encoder, ConceptEncoder):
+            return records, self.encoder.encode_images(images)
+        vectors_ND, scores_NC = self.encoder.encode_images_and_concepts(images)
+        named = [self._named(scores_C) for scores_C in scores_NC]
+        return [replace(record, predicted=found) for record, found in zip(records, named, strict=True)], vectors_ND
+
+    def _named(self, scores_C: FloatArray) -> dict[str, float]:
+        assert isinstance(self.encoder, ConceptEncoder)
+        assert self.predict_labels is not None
+        scored = zip(self.encoder.concepts, scores_C.tolist(), strict=True)
+        # Four digits: more is noise of the network, and rows with fewer distinct numbers pack better.
+        return {name: round(score, 4) for name, score in scored if score >= self.predict_labels}
