@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import stat
 import threading
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -209,10 +210,20 @@ def stretch_to_8bit(values: IntArray) -> NDArray[np.uint8]:
 def printable(name: object) -> str:
     r"""The name as text that is safe to show: control, bidirectional and undecodable characters are escaped.
 
+    Spaces of all widths stay: captions have them.
+
     >>> printable("photo\u202egpj.exe"), printable("a\0b")
     ('photo\\u202egpj.exe', 'a\\x00b')
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    text = str(name)
+    if text.isprintable():
+        return text
+    shown = (c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+    return "".join(shown)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def refuse(source: str | Path, error: ImageError) -> Refused:

@@ -106,12 +106,16 @@ def test_stac_items_are_valid(special, tmp_path) -> None:
 
 
 def test_csv_has_no_formulas(special, tmp_path) -> None:
+    hidden = Record(id="hidden", source="s", labels=("0", "=1+1"), caption="a\u202eb\x9b31m\x1b[0m")
+    special.add([hidden], np.ones((1, 8)))
     export_archive(special, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
-    assert len(rows) == 303
+    assert len(rows) == 304
     odd = rows["'=cmd()"]
     assert (odd["source"], odd["caption"]) == ("'-2+3", "'@sum\nline")
+    assert rows["hidden"]["labels"] == "0;'=1+1"
+    assert rows["hidden"]["caption"] == "a\\u202eb\\x9b31m\\x1b[0m"
     assert float(rows["r00001"]["west"]) == special.get(["r00001"])[0].bbox[0]
 
 

@@ -152,6 +152,13 @@ def test_datetime_includes_both_ends(globe) -> None:
         ("../2021-02-10T12:00:00Z", datetime(1, 1, 1, tzinfo=UTC), datetime(2021, 2, 10, 12, 0, 1, tzinfo=UTC)),
         ("2021-11-11T12:00:00Z/..", datetime(2021, 11, 11, 12, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)),
         ("2021-06-06", datetime(2021, 6, 6, tzinfo=UTC), datetime(2021, 6, 7, tzinfo=UTC)),
+        ("2021", datetime(2021, 1, 1, tzinfo=UTC), datetime(2022, 1, 1, tzinfo=UTC)),
+        ("2021-02", datetime(2021, 2, 1, tzinfo=UTC), datetime(2021, 3, 1, tzinfo=UTC)),
+        ("../2021-02", datetime(1, 1, 1, tzinfo=UTC), datetime(2021, 3, 1, tzinfo=UTC)),
+        ("/2021-03", datetime(1, 1, 1, tzinfo=UTC), datetime(2021, 4, 1, tzinfo=UTC)),
+        ("2021-12/..", datetime(2021, 12, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)),
+        ("2020/2021-06", datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 7, 1, tzinfo=UTC)),
+        ("2021-02-10t12:00:00z", datetime(2021, 2, 10, 12, tzinfo=UTC), datetime(2021, 2, 10, 12, 0, 1, tzinfo=UTC)),
     ]:
         expected = [r.id for r in globe[1] if r.datetime is not None and start <= r.datetime < stop]
         assert passing(globe, Filter(datetime=text)) == expected
@@ -204,6 +211,13 @@ def test_ids_and_not_ids(globe) -> None:
         ({"within": shapely.Point(0, 0).buffer(1, 5000)}, "vertices, at most 10000"),
         ({"datetime": "yesterday"}, "'yesterday' is no date"),
         ({"datetime": "2021-02-30"}, "is no date"),
+        ({"datetime": "2021-13"}, "is no date"),
+        ({"datetime": "0000"}, "is no date"),
+        ({"datetime": "2021-W01"}, "is no date"),
+        ({"datetime": "202"}, "is no date"),
+        ({"datetime": "٢٠٢١"}, "is no date"),
+        ({"datetime": "0001-01-01T00:00:00+14:00"}, "is no date"),
+        ({"datetime": "9999-12-31T23:59:59-14:00/.."}, "is no date"),
         ({"datetime": "2022-01-01/2021-01-01"}, "ends before it starts"),
         ({"datetime": "../.."}, "open at both ends"),
         ({"datetime": "a/b/c"}, "3 parts"),
@@ -222,10 +236,27 @@ def test_bad_conditions_give_one_clear_line(values, message) -> None:
 
 
 def test_unknown_labels_are_named(globe) -> None:
-    with pytest.raises(QueryError, match="no record has the label 'beech': did you mean 'beach'"):
-        passing(globe, Filter(labels_none=("beech",)))
+    for how in ("any", "all", "exact"):
+        with pytest.raises(QueryError, match="no record has the label 'beech': did you mean 'beach'"):
+            passing(globe, Filter.from_mapping({f"labels_{how}": ["beech"]}))
     with pytest.raises(QueryError, match="no record has the predicted label 'beech': did you mean 'beach'"):
-        passing(globe, Filter(predicted_none=("beech",)))
+        passing(globe, Filter(predicted_any=("beech",)))
+
+
+def test_none_of_an_unknown_label_leaves_nothing_out_and_says_so(globe, caplog) -> None:
+    assert passing(globe, Filter(labels_none=("beech",))) == [record.id for record in globe[1]]
+    assert caplog.messages == ["no record has the label 'beech', so asking for none with it leaves nothing out"]
+    assert passing(globe, Filter(labels_none=("beech", "town"))) == passing(globe, Filter(labels_none=("town",)))
+    assert passing(globe, Filter(predicted_none=("beech",))) == [record.id for record in globe[1]]
+
+
+def test_geometry_nested_without_end_is_refused() -> None:
+    tree: dict[str, object] = {"type": "Point", "coordinates": [0, 0]}
+    for _ in range(5000):
+        tree = {"type": "GeometryCollection", "geometries": [tree]}
+    for within in (tree, {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": tree}]}):
+        with pytest.raises(QueryError, match="nested too deep"):
+            Filter.from_mapping({"within": within})
 
 
 def test_json_round_trip() -> None:

@@ -74,6 +74,14 @@ def test_datetime_compares_moments(filled) -> None:
         Filter(where="datetime < 5")
 
 
+def test_numbers_beyond_floats_compare_as_infinite(archive) -> None:
+    values = {"huge": 10**400, "deep": -(10**400), "small": 3, "none": None}
+    archive.add([Record(id=name, source="s", properties={"x": value}) for name, value in values.items()], np.eye(8)[:4])
+    assert archive.ids(Filter(where="x > 1e300")) == ("huge",)
+    assert archive.ids(Filter(where="x < 0")) == ("deep",)
+    assert archive.ids(Filter(where="x is null")) == ("none",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -195,7 +195,11 @@ def parse_bbox(value: str | Sequence[float]) -> Bbox:
 
 
 def parse_interval(value: str | Interval) -> Interval:
-    """A datetime interval "A/B", "A/..", "../B" or "A" (a day, a moment), both ends included.
+    """A datetime interval "A/B", "A/..", "../B" or "A", both ends included.
+
+    An end is a moment ("2021-07-01T12:00:00Z", as in STAC), or a whole year, month or day: "2021" is from its first to
+    its last microsecond, "2021-05/2021-06" is May and June, "../2021" ends with that year. All in UTC where no zone is
+    given.
 
     Raises:
         QueryError: no date, or an interval that ends before it starts.
@@ -212,7 +216,7 @@ def parse_interval(value: str | Interval) -> Interval:
             raise QueryError(f"datetime {value!r:.80} has {len(ends)} parts; write A/B, A/.. or ../B")
         first, last = (None if end.strip() in ("", "..") else end.strip() for end in ends)
         start = None if first is None else parse_datetime(first)
-        stop = None if last is None else _end_of(last)
+        stop = None if last is None else parse_datetime(last, end=True)
     else:
         try:
             start, stop = value
@@ -224,12 +228,6 @@ def parse_interval(value: str | Interval) -> Interval:
     if start is not None and stop is not None and start > stop:
         raise QueryError(f"datetime {start.isoformat()}/{stop.isoformat()} ends before it starts")
     return start, stop
-
-
-def _end_of(text: str) -> datetime:
-    moment = parse_datetime(text)
-    # A date alone means the whole of that day.
-    return moment.replace(hour=23, minute=59, second=59, microsecond=999_999) if len(text) <= 10 else moment
 
 
 def _aware(moment: object) -> datetime | None:
@@ -265,3 +263,5 @@ def geometry_from_geojson(tree: Mapping[str, Any]) -> BaseGeometry:
         return shapely.geometry.shape(tree["geometry"] if tree.get("type") == "Feature" else tree)
     except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
         raise QueryError(f"within is no GeoJSON geometry: {error}") from None
+    except RecursionError:
+        raise QueryError("within is no GeoJSON geometry: it is nested too deep") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +28,8 @@ from .storage import SCAN_ROWS, scan, take
 from .where import RECORD_FIELDS
 
 __all__ = ["Snapshot"]
+
+logger = logging.getLogger(__name__)
 
 RowIds = NDArray[np.uint64]
 
@@ -301,8 +305,10 @@ class Snapshot:
         none_of: Sequence[str],
         exactly: Sequence[str] | None = None,
     ) -> Iterator[BoolArray]:
-        for label in sorted({*any_of, *all_of, *none_of, *(exactly or ())} - having.keys()):
+        for label in sorted({*any_of, *all_of, *(exactly or ())} - having.keys()):
             raise QueryError(f"no record has the {what} {label!r}: {nearest(label, list(having))}"[:400])
+        for label in sorted(set(none_of) - having.keys()):
+            logger.warning("no record has the %s %r, so asking for none with it leaves nothing out", what, label)
 
         def counts(labels: Iterable[str]) -> NDArray[np.int32]:
             count = np.zeros(self.size, np.int32)
@@ -315,7 +321,7 @@ class Snapshot:
         if all_of:
             yield counts(all_of) == len(set(all_of))
         if none_of:
-            yield counts(none_of) == 0
+            yield counts(set(none_of) & having.keys()) == 0
         if exactly is not None:
             yield (counts(exactly) == len(set(exactly))) & (counts(having) == len(set(exactly)))
 
@@ -333,7 +339,7 @@ class Snapshot:
             return np.asarray(self.column(name).to_numpy(zero_copy_only=False))
         values = [_lookup(tree, name) for tree in self._properties()]
         if all(isinstance(value, float) or type(value) is int or value is None for value in values):
-            return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+            return np.array([_number(value) for value in values], np.float64)
         column = np.empty(self.size, object)
         column[:] = [None if isinstance(value, (list, dict)) else value for value in values]
         return column
@@ -343,6 +349,14 @@ class Snapshot:
         encoded = self.column("properties").dictionary_encode()
         parsed = [json.loads(text) for text in encoded.dictionary.to_pylist()]
         return [parsed[at] for at in encoded.indices.to_pylist()]
+
+
+def _number(value: float | None) -> float:
+    """NaN for nothing; whole numbers have no largest in JSON, floats do: beyond it lies infinity."""
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.inf if value and value > 0 else -math.inf
 
 
 def _lookup(tree: dict[str, Any], name: str) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ..images import printable
 from .archive import Archive
 from .batches import Batch
 
-__all__ = ["safe_cell", "scored_labels", "write_csv"]
+__all__ = ["joined", "safe_cell", "scored_labels", "write_csv"]
 
 
 def write_csv(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
@@ -27,7 +28,7 @@ def write_csv(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
                     record.source,
                     record.collection,
                     "" if record.datetime is None else record.datetime.isoformat(),
-                    ";".join(record.labels),
+                    joined(record.labels),
                     scored_labels(record.predicted),
                     record.caption or "",
                     *(record.bbox or [""] * 4),
@@ -44,15 +45,29 @@ def scored_labels(predicted: Mapping[str, float]) -> str:
     'port=0.81;sea=0.5'
     """
     best_first = sorted(predicted.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ";".join(f"{name}={score:g}" for name, score in best_first)
+    return joined(f"{name}={score:g}" for name, score in best_first)
+
+
+def joined(names: Iterable[str]) -> str:
+    """Several texts in one cell, each safe on its own: spreadsheets of many countries split at the semicolon.
+
+    >>> joined(["beach", "=1+1"])
+    "beach;'=1+1"
+    """
+    return ";".join(str(safe_cell(name)) for name in names)
 
 
 def safe_cell(value: object) -> object:
-    """A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection).
+    """A text as a cell that is neither a formula nor an instruction to a terminal.
+
+    What a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection). Control and
+    bidirectional characters are escaped, line feeds excepted.
 
     >>> safe_cell("=1+1"), safe_cell("beach"), safe_cell(-3.5)
     ("'=1+1", 'beach', -3.5)
     """
-    if isinstance(value, str) and value.lstrip(" ")[:1] in ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%"):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    risky = value[:1] in ("\t", "\r", "\n") or value.lstrip()[:1] in ("=", "+", "-", "@", "|", "%")
+    shown = "\n".join(map(printable, value.split("\n")))
+    return "'" + shown if risky else shown

@@ -12,6 +12,7 @@ comparison, and unknown is never kept; so neither ``x < 3`` nor ``not x < 3`` ke
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+DATE = re.compile(r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?P<time>[Tt ].+)?)?)?", re.ASCII)
 WORDS = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda a, b: a == b,
@@ -98,17 +100,38 @@ def parse_where(text: str) -> Expression:
     return Expression(text, root, frozenset(parser.names))
 
 
-def parse_datetime(text: str) -> datetime:
-    """An RFC 3339 date or time; a date alone is its midnight, a time without zone is UTC.
+def parse_datetime(text: str, *, end: bool = False) -> datetime:
+    """A year, a month, a day, or an RFC 3339 time; a time without zone is UTC.
 
-    >>> parse_datetime("2021-07-01T12:00:00Z").isoformat()
-    '2021-07-01T12:00:00+00:00'
+    Args:
+        text: "2021", "2021-07", "2021-07-01" or "2021-07-01T12:00:00Z".
+        end: of a year, month or day take the last microsecond; else the first moment.
+
+    Raises:
+        QueryError: no such date.
+
+    Example:
+        >>> parse_datetime("2021-07").isoformat(), parse_datetime("2021-07", end=True).isoformat()
+        ('2021-07-01T00:00:00+00:00', '2021-07-31T23:59:59.999999+00:00')
+        >>> parse_datetime("2021-07-01T12:00:00+02:00").isoformat()
+        '2021-07-01T10:00:00+00:00'
     """
+    match = DATE.fullmatch(text.strip())
     try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise QueryError(f"{text!r:.60} is no date; write 2021-07-01 or 2021-07-01T12:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if match is None:
+            raise ValueError
+        if match["time"] is not None:
+            moment = datetime.fromisoformat(text.strip().upper())
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        year, month, day = (None if part is None else int(part) for part in match.group("year", "month", "day"))
+        assert year is not None
+        if not end:
+            return datetime(year, month or 1, day or 1, tzinfo=UTC)
+        last_month = month or 12
+        last_day = day or calendar.monthrange(year, last_month)[1]
+        return datetime(year, last_month, last_day, 23, 59, 59, 999_999, tzinfo=UTC)
+    except (ValueError, OverflowError):  # calendar's own error of a month 13 is a ValueError
+        raise QueryError(f"{text!r:.60} is no date; write 2021, 2021-07, 2021-07-01 or 2021-07-01T12:00:00Z") from None
 
 
 Node: TypeAlias = Callable[[Callable[[str], Column], int], Truth]

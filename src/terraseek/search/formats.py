@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import shapely
 
 from ..archive import Record
-from ..archive.table import safe_cell, scored_labels
+from ..archive.table import joined, safe_cell, scored_labels
 
 __all__ = ["CSV_COLUMNS", "feature_collection", "hit_csv", "hit_mapping"]
 
@@ -82,7 +82,7 @@ def hit_csv(rows: Sequence[Row]) -> str:
     for rank, score, record in rows:
         values = hit_mapping(rank, score, record)
         values |= dict(zip(("west", "south", "east", "north"), record.bbox or (None,) * 4, strict=True))
-        values["labels"] = ";".join(record.labels)
+        values["labels"] = joined(record.labels)
         values["predicted"] = scored_labels(record.predicted)
         values["window"] = " ".join(map(str, record.window or ()))
         values["properties"] = json.dumps(values["properties"], ensure_ascii=False) if record.properties else ""
