@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from terraseek.errors import UsageError
-from terraseek.relevance import KINDS, label_rarity, overlap, relevance
+from terraseek.relevance import KINDS, concept_relevance, label_rarity, overlap, relevance
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -134,3 +134,61 @@ def test_rarity_of_labels_that_never_occur() -> None:
     assert label_rarity(np.array([0.5, 0.0]), gamma=0.0).tolist() == [1.0, 1.0]
     assert label_rarity(np.zeros(3)).tolist() == [1.0, 1.0, 1.0]
     assert label_rarity(torch.zeros(3)).tolist() == [1.0, 1.0, 1.0]
+
+
+@st.composite
+def score_pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    concepts = draw(st.integers(1, 6))
+    scores = st.one_of(st.just(0.0), st.just(1.0), st.floats(0.01, 1))
+    query = draw(hnp.arrays(np.float64, (draw(st.integers(1, 4)), concepts), elements=scores))
+    gallery = draw(hnp.arrays(np.float64, (draw(st.integers(1, 5)), concepts), elements=scores))
+    return query, gallery, draw(hnp.arrays(np.float64, concepts, elements=st.floats(0.01, 100)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(case=score_pairs())
+def test_concept_relevance_is_its_formula(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    query, gallery, rarity = case
+    found = concept_relevance(query, gallery, rarity)
+    for i, s in enumerate(query.tolist()):
+        for j, t in enumerate(gallery.tolist()):
+            shared = sum(r * a * b for r, a, b in zip(rarity, s, t, strict=True))
+            total = sum(r * (a * a + b * b - a * b) for r, a, b in zip(rarity, s, t, strict=True))
+            assert found[i, j] == pytest.approx(shared / total if shared else 0.0, rel=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(case=score_pairs())
+def test_concept_relevance_promises(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    query, gallery, rarity = case
+    value = concept_relevance(query, gallery, rarity)
+    assert ((value >= 0) & (value <= 1)).all()
+    np.testing.assert_allclose(concept_relevance(gallery, query, rarity).T, value, rtol=1e-9)
+    np.testing.assert_allclose(np.diag(concept_relevance(query, query, rarity)), query.any(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(concept_relevance(query, gallery, rarity * 7), value, rtol=1e-9)
+    np.testing.assert_allclose(concept_relevance(query, gallery), concept_relevance(query, gallery, rarity * 0 + 1))
+    torch_value = concept_relevance(torch.tensor(query), torch.tensor(gallery), torch.tensor(rarity))
+    np.testing.assert_allclose(torch_value.numpy(), value, rtol=1e-9)
+
+
+@given(case=label_pairs())
+def test_concept_relevance_of_binary_scores_is_rarity_jaccard(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    query, gallery, rarity = case
+    expected = relevance(query, gallery, "rarity-jaccard", rarity)
+    np.testing.assert_allclose(concept_relevance(query, gallery, rarity), expected, rtol=1e-9)
+
+
+def test_shared_rare_concepts_count_more() -> None:
+    rarity = np.array([1.0, 10.0])
+    both = np.array([[1.0, 1.0]])
+    common, rare = concept_relevance(both, np.eye(2), rarity)[0]
+    assert rare == pytest.approx(10 / 11)
+    assert common == pytest.approx(1 / 11)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 3e-3), (torch.bfloat16, 2e-2)])
+def test_concept_relevance_in_low_precision(dtype: torch.dtype, tolerance: float) -> None:
+    scores = np.random.default_rng(0).random((6, 20))
+    found = concept_relevance(torch.tensor(scores).to(dtype), torch.tensor(scores).to(dtype))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.double().numpy(), concept_relevance(scores, scores), atol=tolerance)

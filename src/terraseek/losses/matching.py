@@ -115,22 +115,26 @@ class PairRelevance(NamedTuple):
 
 
 def pair_relevance(
-    matches_NM: Tensor, overlap_NM: Tensor | None = None, *, duplicates: Duplicates = "positive"
+    matches_NM: Tensor,
+    overlap_NM: Tensor | None = None,
+    *,
+    own_NM: Tensor | None = None,
+    duplicates: Duplicates = "positive",
 ) -> PairRelevance:
-    """Relevance of keys to queries, when query n was drawn together with key n and further keys may follow.
+    """Relevance of keys to queries, of which some were drawn together and further ones may match.
 
-    Keys beyond the N own ones are a queue's. For the other direction give the transposed matches: with queues each
-    direction has its own, so ``matches(cat[images, queued], texts).T``.
+    For the other direction give everything transposed; with queues each direction has matches of its own.
 
     Args:
-        matches_NM: (N, M) bool, from `CaptionMatches.matches`; M is at least N.
+        matches_NM: (N, M) bool, from `CaptionMatches.matches`.
         overlap_NM: (N, M) in 0..1, how far keys and queries that do not match have concepts in common
             (`terraseek.relevance.concept_relevance`); kept below 1, for only a match makes a positive.
+        own_NM: (N, M) bool, which were drawn together; by default query n and key n, and a queue's keys follow.
         duplicates: what a key is that matches without being the query's own: "positive"; "left-out" of numerator and
             denominator; or "negative", which is what published objectives make of it.
 
     Raises:
-        UsageError: fewer keys than queries, shapes that differ, or an unknown choice.
+        UsageError: shapes that differ, an unknown choice, or no `own_NM` where there are fewer keys than queries.
 
     Example:
         >>> matches = torch.tensor([[True, False, True], [False, True, False]])
@@ -146,21 +150,21 @@ def pair_relevance(
     """
     if duplicates not in ("positive", "left-out", "negative"):
         raise UsageError(f"duplicates is {duplicates!r}, allowed are 'positive', 'left-out', 'negative'")
-    if matches_NM.ndim != 2 or matches_NM.dtype != torch.bool or matches_NM.shape[1] < matches_NM.shape[0]:
-        raise UsageError(
-            "matches must be bool (N, M) with a column for each row's own key first, "
-            f"not {matches_NM.dtype} {tuple(matches_NM.shape)}"
-        )
-    if overlap_NM is not None and overlap_NM.shape != matches_NM.shape:
-        raise UsageError(f"overlap is {tuple(overlap_NM.shape)}, matches are {tuple(matches_NM.shape)}")
-    own_NM = torch.eye(*matches_NM.shape, dtype=torch.bool, device=matches_NM.device)
+    if matches_NM.ndim != 2 or matches_NM.dtype != torch.bool:
+        raise UsageError(f"matches must be bool (N, M), not {matches_NM.dtype} {tuple(matches_NM.shape)}")
+    for name, given in (("overlap", overlap_NM), ("own pairs", own_NM)):
+        if given is not None and given.shape != matches_NM.shape:
+            raise UsageError(f"{name} are {tuple(given.shape)}, matches {tuple(matches_NM.shape)}: they must agree")
+    if own_NM is None:
+        if matches_NM.shape[0] > matches_NM.shape[1]:
+            raise UsageError(f"{matches_NM.shape[0]} queries have no keys of their own among {matches_NM.shape[1]}")
+        own_NM = torch.eye(*matches_NM.shape, dtype=torch.bool, device=matches_NM.device)
     # A pair that was drawn together is a positive even where its ids are unknown.
     positive_NM = own_NM | matches_NM if duplicates == "positive" else own_NM
     valid_NM = ~matches_NM | own_NM if duplicates == "left-out" else torch.ones_like(own_NM)
     if overlap_NM is None:
         return PairRelevance(positive_NM.float(), valid_NM)
-    overlap_NM = overlap_NM.detach().clamp(0, _MOST_OVERLAP)
-    return PairRelevance(overlap_NM.masked_fill(positive_NM, 1), valid_NM)
+    return PairRelevance(overlap_NM.detach().clamp(0, _MOST_OVERLAP).masked_fill(positive_NM, 1), valid_NM)
 
 
 def anchor_rarity(scores_NC: Tensor, rarity_C: Tensor) -> Tensor:
