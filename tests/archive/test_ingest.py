@@ -22,7 +22,7 @@ import shapely
 from PIL import Image
 from rasterio import Affine
 
-from terraseek.archive import AddResult, Archive, Filter, pieces
+from terraseek.archive import AddResult, Archive, Filter, sources
 from terraseek.archive.ingest import IngestReport, ingest
 from terraseek.archive.sources import Source, dataset_sources, find_sources, record_id
 from terraseek.data import ImageDataset, Sample
@@ -404,7 +404,7 @@ def test_paths_that_are_not_there_and_addresses(archive: Archive, tmp_path: Path
     )
     assert report.added == 0
     assert len(report.refused) == 4
-    assert "download it first" in report.refused[0].reason + report.refused[1].reason
+    assert "name it with --allow-host example.org" in report.refused[1].reason
 
 
 def test_the_wrong_model_is_refused_before_anything_is_read(archive: Archive, images: Path) -> None:
@@ -571,7 +571,7 @@ def test_killed_ingests_lose_and_double_nothing(tmp_path: Path, kills: tuple[int
 def test_reading_and_committing_overlap_with_encoding(
     archive: Archive, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads, read, read_ahead, committed = 0, pieces.read_image, threading.Event(), threading.Event()
+    reads, read, read_ahead, committed = 0, sources.read_image, threading.Event(), threading.Event()
 
     def counting_read(path: Path) -> np.ndarray:
         nonlocal reads
@@ -596,7 +596,7 @@ def test_reading_and_committing_overlap_with_encoding(
             vectors: np.ndarray = super().encode_images(images)
             return vectors
 
-    monkeypatch.setattr(pieces, "read_image", counting_read)
+    monkeypatch.setattr(sources, "read_image", counting_read)
     monkeypatch.setattr(archive, "add", telling_add)
     assert ingest(archive, WaitingEncoder(), images, batch_size=2).added == 12
 

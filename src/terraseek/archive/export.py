@@ -14,7 +14,7 @@ from .filters import Filter
 from .geoparquet import read_geoparquet, write_geoparquet
 from .hilbert import hilbert_order
 from .manifest import ModelIdentity
-from .stac import read_stac, write_stac
+from .stac import read_items, write_stac
 from .table import write_csv
 
 __all__ = ["ExportFormat", "export_archive", "import_archive"]
@@ -88,7 +88,7 @@ def import_archive(archive: Archive, path: str | Path, *, trust: bool = False, p
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"no file at {path}")
-    model, batches = read_geoparquet(path) if path.suffix.lower() in (".parquet", ".geoparquet") else read_stac(path)
+    model, batches = read_geoparquet(path) if path.suffix.lower() in (".parquet", ".geoparquet") else read_items(path)
     if model is None or not model["fingerprint"]:
         if not trust:
             raise ConfigError(f"{path} does not say which model made its vectors; if it is this archive's, say so")

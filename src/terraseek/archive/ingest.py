@@ -218,7 +218,8 @@ class _Run:
 
     def expected(self) -> int:
         """How many records the pending sources have at most."""
-        return sum(count for _, count in self._counts())
+        # Opening a file on the web takes as long as reading some of it: those are counted as they come.
+        return sum(count for _, count in self._counts(lambda source: isinstance(source.path, Path)))
 
     def foresee(self) -> IngestReport:
         """The report of a run that would now be made, as far as headers tell."""
@@ -258,8 +259,12 @@ class _Run:
             refused=tuple(self._refused),
         )
 
-    def _counts(self, *, refuse: bool = False) -> Iterator[tuple[Source, int]]:
+    def _counts(
+        self, which: Callable[[Source], bool] = lambda _: True, *, refuse: bool = False
+    ) -> Iterator[tuple[Source, int]]:
         for source, _ in self._pending:
+            if not which(source):
+                continue
             try:
                 yield source, count_pieces(source, self._chip)
             except (ImageError, NotFoundError, UsageError) as error:

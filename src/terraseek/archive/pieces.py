@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ImageError, NotFoundError, TerraseekError
 from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, iter_chips, plan_windows
-from ..images import check_image, read_image, stretch_to_8bit, thumbnail
+from ..images import stretch_to_8bit, thumbnail
 from ..typing import ImageArray
 from .record import Record
 from .sources import Source, record_id
@@ -80,12 +80,12 @@ def count_pieces(source: Source, chip: ChipConfig) -> int:
     except ImageError:
         if source.kind == "scene":
             raise
-        check_image(source.path)
+        source.check_picture()
         return 1
     with closing(raster):
         if source.kind == "auto" and raster.georeference is None and not _bands(source, chip).bands:
             try:
-                check_image(source.path)
+                source.check_picture()
             except ImageError:  # measurements without a place, see `_open`
                 pass
             else:
@@ -101,17 +101,17 @@ def _is_image(source: Source) -> bool:
 def _open(source: Source, chip: ChipConfig) -> Raster | ImageArray:
     """The raster of a scene, the pixels of an image."""
     if _is_image(source):
-        return (source.reader or read_image)(source.path)
+        return source.picture()
     if source.kind == "scene":
         return source.open()
     try:
         raster = source.open()
     except ImageError:
-        return read_image(source.path)  # a JPEG named .tif, say; if it is no image either, that is what will be said
+        return source.picture()  # a JPEG named .tif, say; if it is no image either, that is what will be said
     if raster.georeference is not None or _bands(source, chip).bands:
         return raster
     try:
-        pixels_HWB = read_image(source.path)
+        pixels_HWB = source.picture()
     except ImageError:
         return raster  # float, many bands, too large for a picture: measurements without a place
     raster.close()

@@ -1,4 +1,4 @@
-"""What can be ingested: images, scenes, scenes of several files, STAC documents, folders of all that."""
+"""What can be ingested: images, scenes, scenes of several files, STAC documents and APIs, folders of all that."""
 
 from __future__ import annotations
 
@@ -17,9 +17,22 @@ from shapely.geometry.base import BaseGeometry
 from ..config import to_mapping
 from ..data import ImageDataset
 from ..errors import ImageError, NotFoundError, Refused
-from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, open_raster, open_stack
-from ..geo.stac import StacScene, is_address, read_stac
-from ..images import IMAGE_SUFFIXES, printable, read_image
+from ..geo import (
+    RASTER_SUFFIXES,
+    ChipConfig,
+    Raster,
+    RemoteFile,
+    StacQuery,
+    StacScene,
+    Web,
+    Window,
+    find_scenes,
+    is_address,
+    open_raster,
+    open_stack,
+    read_stac,
+)
+from ..images import IMAGE_SUFFIXES, check_image, decode_image, printable, read_image
 from ..typing import ImageArray
 
 __all__ = ["Source", "dataset_sources", "find_sources", "record_id"]
@@ -34,7 +47,8 @@ class Source:
 
     Attributes:
         href: its name for good: records carry it, ids are made from it, and by it the next ingest knows the source.
-        files: band name -> file. One file under the name "" is a raster or image with its own bands.
+        files: band name -> file, on disk or on the web. One file under the name "" is a raster or image with its own
+            bands.
         kind: `image` becomes one record, `scene` is cut into chips; `auto` is a scene where it is placed on the Earth
             or where bands are declared, and an image otherwise.
         bands: bands to read, in place of those that the chip configuration declares.
@@ -48,7 +62,7 @@ class Source:
     """
 
     href: str
-    files: Mapping[str, Path]
+    files: Mapping[str, Path | RemoteFile]
     kind: Literal["auto", "image", "scene"] = "auto"
     bands: tuple[str, ...] = ()
     id: str | None = None
@@ -66,9 +80,30 @@ class Source:
         return cls(href=str(_resolved(path)), files={"": path}, **known)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Path | RemoteFile:
         """Its first file."""
         return next(iter(self.files.values()))
+
+    def picture(self) -> ImageArray:
+        """Its first file as an image, (H, W, B).
+
+        Raises:
+            ImageError: it is none, or damaged.
+        """
+        if isinstance(self.path, RemoteFile):
+            return decode_image(self.path.read(), str(self.path))
+        return (self.reader or read_image)(self.path)
+
+    def check_picture(self) -> None:
+        """Look at the header of its first file.
+
+        Raises:
+            ImageError: it is no image.
+        """
+        if isinstance(self.path, RemoteFile):
+            self.picture()  # it comes whole in any case
+        else:
+            check_image(self.path)
 
     def open(self) -> Raster:
         """Its raster.
@@ -84,6 +119,8 @@ class Source:
     def state(self, chip: ChipConfig) -> str:
         """16 hex digits that change whenever its records would: sizes and times of its files, chips, what is known.
 
+        Of a file on the web it is what its STAC item says of its last change, else what its host says.
+
         Raises:
             ImageError: a file has an unusable name.
             NotFoundError: a file is not there.
@@ -93,7 +130,7 @@ class Source:
         # Bands and size of a loader that reads more than pictures are arguments bound to its reader.
         known += () if self.reader is None else (getattr(self.reader, "keywords", {}),)
         place = None if self.footprint is None else self.footprint.wkb_hex
-        files = [(band, *_size_and_time(path)) for band, path in self.files.items()]
+        files = [(band, *_state_of(path)) for band, path in self.files.items()]
         text = json.dumps([_PIPELINE, files, to_mapping(chip), known, place], sort_keys=True, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -118,14 +155,18 @@ def find_sources(
     *,
     bands: Sequence[str] = (),
     kind: Literal["auto", "image", "scene"] = "auto",
+    web: Web | None = None,
+    query: StacQuery | None = None,
 ) -> Iterator[Source | Refused]:
-    """All sources that `paths` name: files, folders with everything below them, STAC documents (`.json`).
+    """All sources that `paths` name: files, folders with everything below them, STAC documents (`.json`) and APIs.
 
     Args:
         paths: sources, and what was refused already, pass through unchanged.
         bands: where band names are declared, files of a folder that end in them (``..._B04.tif``, ``..._B03.tif``)
             are one scene.
         kind: what files are taken for, see `Source`.
+        web: the hosts that files, documents and APIs may be read from; by default none.
+        query: what a STAC API is asked for.
 
     Yields:
         Sources in sorted order of their files, and what was refused already.
@@ -134,9 +175,9 @@ def find_sources(
         if isinstance(path, (Source, Refused)):
             yield path
         elif is_address(str(path)):
-            yield Refused(source=printable(path), reason="an address, not a local file; download it first")
+            yield from _web_sources(str(path), bands, kind, web or Web(), query)
         elif Path(path).suffix.lower() in (".json", ".geojson"):
-            yield from _stac_sources(Path(path), bands)
+            yield from _scene_sources(printable(path), read_stac(path, bands), web or Web())
         elif _is_folder(path):
             yield from _folder_sources(Path(path), bands, kind)
         else:
@@ -214,45 +255,77 @@ def _group_by_band(
     return scenes, grouped
 
 
-def _stac_sources(path: Path, bands: Sequence[str]) -> Iterator[Source | Refused]:
+def _web_sources(
+    url: str, bands: Sequence[str], kind: Literal["auto", "image", "scene"], web: Web, query: StacQuery | None
+) -> Iterator[Source | Refused]:
+    """The file at an address, by the suffix of its path, or the scenes of the STAC there."""
+    file = RemoteFile(url, web)
+    if file.suffix.lower() not in IMAGE_SUFFIXES | RASTER_SUFFIXES:
+        yield from _scene_sources(printable(url), find_scenes(url, bands, web=web, query=query), web)
+        return
+    if kind == "auto":
+        kind = "scene" if file.suffix.lower() in RASTER_SUFFIXES else "image"
+    yield Source(href=url, files={"": file}, kind=kind)
+
+
+def _scene_sources(name: str, scenes: Iterator[StacScene | Refused], web: Web) -> Iterator[Source | Refused]:
     try:
-        for scene in read_stac(path, bands):
-            yield scene if isinstance(scene, Refused) else _scene_source(scene)
+        for scene in scenes:
+            yield scene if isinstance(scene, Refused) else _scene_source(scene, web)
     except (ImageError, NotFoundError) as error:
-        yield Refused(source=printable(path), reason=str(error).removeprefix(f"{printable(path)}: "))
+        yield Refused(source=name, reason=str(error).removeprefix(f"{name}: "))
 
 
-def _scene_source(scene: StacScene) -> Source | Refused:
+def _scene_source(scene: StacScene, web: Web) -> Source | Refused:
     hrefs = [scene.picture] if scene.picture else [file.href for file in scene.bands.values()]
-    remote = next((href for href in hrefs if href and is_address(href)), None)
-    if remote is not None:
-        reason = f"its asset {printable(remote)} is an address, not a local file; download it first"
-        return Refused(source=printable(scene.href), reason=reason)
-    shared = {"collection": scene.collection} if scene.collection else {}
-    known: dict[str, Any] = {
-        "href": scene.href,
-        "kind": "scene",
-        "id": scene.id,
-        "datetime": scene.datetime,
-        "footprint": scene.footprint,
-    }
-    if scene.picture:
-        files = {"": Path(scene.picture)}
-        return Source(files=files, properties={**scene.properties, **shared, "files": _names(files)}, **known)
-    if len(set(hrefs)) == 1:
-        numbers = tuple(str(file.index) for file in scene.bands.values())
-        files = {"": Path(next(iter(scene.bands.values())).href)}
-        properties = {**scene.properties, **shared, "files": _names(files)}
-        return Source(files=files, bands=numbers, properties=properties, **known)
-    if any(file.index > 1 for file in scene.bands.values()):
+    try:
+        found = {href: _asset(href, scene, web) for href in hrefs}
+    except ImageError as error:
+        return Refused(source=printable(scene.href), reason=str(error))
+    bands: tuple[str, ...] = ()
+    if scene.picture or len(found) == 1:
+        files = {"": next(iter(found.values()))}
+        bands = tuple(str(file.index) for file in scene.bands.values())
+    elif any(file.index > 1 for file in scene.bands.values()):
         return Refused(source=printable(scene.href), reason="its bands lie in several files of several bands each")
-    files = {band: Path(file.href) for band, file in scene.bands.items()}
-    properties = {**scene.properties, **shared, "files": _names(files)}
-    return Source(files=files, bands=tuple(files), properties=properties, **known)
+    else:
+        files = {band: found[file.href] for band, file in scene.bands.items()}
+        bands = tuple(files)
+    shared = {"collection": scene.collection} if scene.collection else {}
+    return Source(
+        href=scene.href,
+        files=files,
+        kind="scene",
+        bands=bands,
+        id=scene.id,
+        datetime=scene.datetime,
+        footprint=scene.footprint,
+        properties={**scene.properties, **shared, "files": _names(files)},
+    )
 
 
-def _names(files: Mapping[str, Path]) -> dict[str, str] | list[str]:
-    named = {band: str(_resolved(path)) for band, path in files.items()}
+def _asset(href: str, scene: StacScene, web: Web) -> Path | RemoteFile:
+    """The file that an item names.
+
+    Raises:
+        ImageError: it may not be read: a host that is not allowed, or a file of this disk named by an item of the web.
+    """
+    if is_address(href):
+        try:
+            web.check(href)
+        except ImageError as error:
+            raise ImageError(f"its asset {printable(href)}: {error}") from None
+        updated = scene.properties.get("updated")
+        return RemoteFile(href, web, version=updated if isinstance(updated, str) and updated else None)
+    if is_address(scene.href):
+        raise ImageError(
+            f"its asset {printable(href)} is no address; an item of the web may not name files of this disk"
+        )
+    return Path(href)
+
+
+def _names(files: Mapping[str, Path | RemoteFile]) -> dict[str, str] | list[str]:
+    named = {band: str(_resolved(path) if isinstance(path, Path) else path) for band, path in files.items()}
     return list(named.values()) if set(named) == {""} else named
 
 
@@ -270,7 +343,9 @@ def _is_folder(path: str | Path) -> bool:
         return False
 
 
-def _size_and_time(path: Path) -> tuple[str, int, int]:
+def _state_of(path: Path | RemoteFile) -> tuple[str | int, ...]:
+    if isinstance(path, RemoteFile):
+        return str(path), path.state()
     try:
         status = path.stat()
     except FileNotFoundError:

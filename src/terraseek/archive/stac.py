@@ -24,7 +24,7 @@ from .features import record_feature, write_collection
 from .manifest import ModelIdentity
 from .record import DEFAULT_COLLECTION, Record
 
-__all__ = ["read_stac", "record_from_item", "stac_item", "write_stac"]
+__all__ = ["read_items", "record_from_item", "stac_item", "write_stac"]
 
 _OWN = ("source", "window", "collection", "labels", "predicted", "caption")
 _RESERVED = frozenset({"datetime", "start_datetime", "end_datetime"})
@@ -96,7 +96,7 @@ def record_from_item(item: dict[str, Any]) -> Record:
     )
 
 
-def read_stac(path: Path) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
+def read_items(path: Path) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
     """The model that an ItemCollection names and its records, batch by batch.
 
     Raises:

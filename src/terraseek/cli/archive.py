@@ -29,6 +29,7 @@ from .filters import (
 )
 from .model import find_model
 from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
+from .remote import AllowHost, ItemBbox, ItemDatetime, ItemWhere, MaxItems, StacCollection, make_query, make_web
 
 if TYPE_CHECKING:
     from ..archive import IngestReport
@@ -63,7 +64,9 @@ def create(
 @app.command(no_args_is_help=True)
 def add(
     uri: Uri,
-    sources: Annotated[list[Path], typer.Argument(help="Folders, image files, GeoTIFFs, STAC documents (.json).")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders, image files, GeoTIFFs, STAC documents (.json); https:// addresses.")
+    ],
     model: Model = None,
     collection: Annotated[str, typer.Option(help="The collection that the new records belong to.")] = "default",
     chip: Annotated[int, typer.Option(min=16, help="Edge of a chip, in pixels of the scene.")] = 256,
@@ -75,6 +78,12 @@ def add(
         list[str] | None, typer.Option("--set", help="key=value of the chipping, such as scaling.kind=range.")
     ] = None,
     kind: Annotated[Literal["auto", "image", "scene"], typer.Option(help="What files are taken for.")] = "auto",
+    allow_host: AllowHost = None,
+    stac_collection: StacCollection = None,
+    bbox: ItemBbox = None,
+    datetime: ItemDatetime = None,
+    where: ItemWhere = None,
+    max_items: MaxItems = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Records per commit.")] = 256,
     refresh: Annotated[bool, typer.Option("--refresh", help="Embed what is unchanged too.")] = False,
     predict_labels: Annotated[
@@ -91,9 +100,12 @@ def add(
     Interrupted or killed, it loses nothing: the same command goes on where it stopped. What cannot be read is listed
     with the reason, everything else goes in, and the exit code is 5.
 
-    Example: `terraseek archive add coast scene.tif photos/ --chip 96 --stride 62`
+    Examples: `terraseek archive add coast scene.tif photos/ --chip 96 --stride 62`
+
+    `terraseek archive add coast https://stac.example.org/v1 --allow-host stac.example.org --stac-collection s2
+    --bbox 7,46,8,47 --datetime 2024-06 --band red --band green --band blue`
     """
-    from ..archive import ingest, open_archive
+    from ..archive import find_sources, ingest, open_archive
     from ..geo import ChipConfig
 
     tree: dict[str, Any] = {"size": chip, "bands": tuple(band or ())}
@@ -105,15 +117,19 @@ def add(
         for section in sections:
             node = node.setdefault(section, {})
         node[key] = value
+    config = from_mapping(ChipConfig, tree)
+    query = make_query(
+        sources, collections=stac_collection, bbox=bbox, datetime=datetime, where=where, max_items=max_items
+    )
+    web = make_web(allow_host)
     archive, encoder = open_archive(uri, None if model is None else find_model(model))
     with show_progress("adding") as progress:
         report = ingest(
             archive,
             encoder,
-            sources,
-            chip=from_mapping(ChipConfig, tree),
+            find_sources(sources, bands=config.bands, kind=kind, web=web, query=query),
+            chip=config,
             collection=collection,
-            kind=kind,
             batch_size=batch_size,
             refresh=refresh,
             predict_labels=min_score if predict_labels else None,

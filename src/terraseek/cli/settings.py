@@ -7,7 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_home", "models_home", "pixel_cache_home"]
+__all__ = ["allowed_hosts", "cache_home", "models_home", "pixel_cache_home"]
 
 
 def cache_home() -> Path:
@@ -24,3 +24,8 @@ def models_home() -> Path:
 def pixel_cache_home() -> Path:
     """Where decoded pixels of data sets are kept."""
     return cache_home() / "pixels"
+
+
+def allowed_hosts() -> tuple[str, ...]:
+    """The hosts of ``TERRASEEK_ALLOW_HOSTS``, separated by commas, that every command may read from."""
+    return tuple(host.strip() for host in os.environ.get("TERRASEEK_ALLOW_HOSTS", "").split(",") if host.strip())

@@ -4,9 +4,12 @@ from .chips import Chip, ChipConfig, iter_chips, plan_windows
 from .footprints import Georeference
 from .overview import read_overview
 from .raster import RASTER_SUFFIXES, Raster, RasterFile, RasterLimits, Window, default_bands, find_bands, open_raster
+from .remote import RemoteFile
 from .scaling import Scaling, Stretch, fit_stretch, sample_pixels
 from .stac import BandFile, StacScene, is_address, read_stac
+from .stac_api import StacQuery, find_scenes
 from .stack import BandStack, open_stack
+from .web import Web
 
 __all__ = [
     "RASTER_SUFFIXES",
@@ -18,12 +21,16 @@ __all__ = [
     "Raster",
     "RasterFile",
     "RasterLimits",
+    "RemoteFile",
     "Scaling",
+    "StacQuery",
     "StacScene",
     "Stretch",
+    "Web",
     "Window",
     "default_bands",
     "find_bands",
+    "find_scenes",
     "fit_stretch",
     "is_address",
     "iter_chips",

@@ -5,12 +5,17 @@ would follow a file's own wishes further than that: a virtual raster (VRT) under
 sidecar files (`.ovr`, `.msk`, `.aux.xml`) opened with any driver, a tag inside a TIFF that names another file as its
 overviews. None of these is followed: VRTs fail the first bytes, paths must be regular files, sidecars are not looked
 for, the tag is refused. So georeference, nodata and overviews come from inside the file, as in any COG.
+
+Files on the web are read through `Web`, which GDAL calls for bytes as it would a disk: GDAL's own network file systems
+follow redirects to wherever they lead.
 """
 
 from __future__ import annotations
 
+import io
 import stat
 import threading
+import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +39,7 @@ from ..errors import ImageError, NotFoundError, UsageError
 from ..images import GDAL_OPTIONS, printable
 from ..typing import BoolArray, ImageArray
 from .footprints import Georeference
+from .remote import RangeReader, RemoteFile
 
 __all__ = [
     "RASTER_SUFFIXES",
@@ -160,8 +166,9 @@ class Raster(Protocol):
 class RasterFile:
     """One raster file; made by `open_raster`. One thread at a time may read from it."""
 
-    def __init__(self, dataset: Any, name: str) -> None:
+    def __init__(self, dataset: Any, name: str, reader: RangeReader | None = None) -> None:
         self._dataset = dataset
+        self._reader = reader
         self.name = name
         self.width: int = dataset.width
         self.height: int = dataset.height
@@ -199,7 +206,9 @@ class RasterFile:
                 )
                 masks = self._dataset.read_masks(1, window=part, out_shape=shape) if self._has_mask else None
         except _GDAL_ERRORS as error:
+            _raise_web_error(self._reader)
             raise ImageError(f"{self.name}: damaged or truncated ({_reason(error)})") from None
+        _raise_web_error(self._reader)
         valid_HW = self._valid(pixels_BHW, wanted) if masks is None else masks > 0
         order = [wanted.index(band) for band in bands]
         return np.moveaxis(pixels_BHW, 0, -1)[..., order], valid_HW
@@ -227,28 +236,35 @@ class RasterFile:
         self.close()
 
 
-def open_raster(path: str | Path, *, limits: RasterLimits | None = None) -> RasterFile:
+def open_raster(path: str | Path | RemoteFile, *, limits: RasterLimits | None = None) -> RasterFile:
     """Open a GeoTIFF, COG or JPEG 2000 file by the rules of this module.
 
     Args:
-        path: a regular file; its suffix plays no part.
+        path: a regular file, or one on the web; its suffix plays no part.
         limits: what its header may claim.
 
     Raises:
         NotFoundError: there is no such file.
-        ImageError: it is no such raster, is damaged, or claims more than `limits`.
+        ImageError: it is no such raster, is damaged, cannot be fetched, or claims more than `limits`.
     """
     name = printable(path)
-    driver = _driver(path, name)
+    reader: RangeReader | None = None
+    if isinstance(path, RemoteFile):
+        reader = path.open()
+        driver, target = _driver(reader.read(0, 16), name), _nameless(reader)
+        _raise_web_error(reader)
+    else:
+        driver, target = _driver(_head(path, name), name), {"fp": str(Path(path).resolve())}
     try:
         with _quiet_gdal():
-            dataset = rasterio.open(str(Path(path).resolve()), driver=driver, sharing=False)
+            dataset = rasterio.open(**target, driver=driver, sharing=False)
     except _GDAL_ERRORS as error:
+        _raise_web_error(reader)
         raise ImageError(f"{name}: damaged or truncated {driver} ({_reason(error)})") from None
     try:
         with _quiet_gdal():
             _check(dataset, name, limits or RasterLimits())
-            return RasterFile(dataset, name)
+            return RasterFile(dataset, name, reader)
     except BaseException:
         dataset.close()
         raise
@@ -292,7 +308,7 @@ _COLOURS = {
 }
 
 
-def _driver(path: str | Path, name: str) -> str:
+def _head(path: str | Path, name: str) -> bytes:
     try:
         path = Path(path)
         mode = path.stat().st_mode
@@ -301,18 +317,40 @@ def _driver(path: str | Path, name: str) -> str:
         if str(path.resolve()).startswith("/vsi"):
             raise ImageError(f"{name}: below /vsi, where GDAL sees its virtual file systems; move it elsewhere")
         with path.open("rb") as file:
-            head = file.read(16)
+            return file.read(16)
     except FileNotFoundError:
         raise NotFoundError(f"{name}: no such file") from None
     except OSError as error:
         raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from None
     except ValueError as error:  # a NUL in the name, or a lone surrogate
         raise ImageError(f"{name}: not a usable file name ({error})") from None
+
+
+def _driver(head: bytes, name: str) -> str:
     for magic, driver in _DRIVERS:
         if head.startswith(magic):
             return driver
     what = f"it starts with {head[:8]!r}" if head else "empty file (0 bytes)"
     raise ImageError(f"{name}: neither TIFF nor JPEG 2000 ({what})")
+
+
+def _nameless(reader: RangeReader) -> dict[str, Any]:
+    """What to open for GDAL to call `reader`, by a name that says nothing and that nothing lies beside."""
+    hidden = f"{uuid.uuid4().hex}/raster"
+
+    def open_only_it(name: str, *_: Any, **__: Any) -> io.RawIOBase:
+        if name != hidden:
+            raise FileNotFoundError(name)
+        return reader.handle()
+
+    return {"fp": hidden, "opener": open_only_it}
+
+
+def _raise_web_error(reader: RangeReader | None) -> None:
+    """What GDAL saw as the end of the file, if it was the network."""
+    if reader is not None and reader.error is not None:
+        error, reader.error = reader.error, None
+        raise error
 
 
 def _check(dataset: Any, name: str, limits: RasterLimits) -> None:

@@ -1,18 +1,21 @@
 """STAC: items, item collections and static catalogs, read into scenes that name the files of their bands.
 
-Catalog links and assets are local files here. Nothing is fetched: an address in a document read from disk is reported,
-not followed.
+A document on disk leads to documents on disk, one on the web to documents on hosts that are allowed; a link from one
+to the other is reported, not followed. Which assets may be read is for the reader of the scenes to decide.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import stat
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urljoin, urlsplit
 
 import shapely
 import shapely.geometry
@@ -20,13 +23,15 @@ from shapely.geometry.base import BaseGeometry
 
 from ..errors import ImageError, NotFoundError, Refused
 from ..images import printable
+from .web import Web
 
 if TYPE_CHECKING:
     import pystac
 
-__all__ = ["BandFile", "StacScene", "is_address", "read_stac", "scene_of"]
+__all__ = ["BandFile", "StacScene", "is_address", "read_item", "read_stac", "scene_of"]
 
 _MAX_DOCUMENT_BYTES = 256 << 20
+_MAX_DOCUMENTS = 1_000_000
 _VISUAL = ("visual", "rgb", "true_color", "true-color", "tci")
 
 
@@ -55,13 +60,14 @@ class StacScene:
     picture: str | None = None
 
 
-def read_stac(path: str | Path, bands: Sequence[str] = ()) -> Iterator[StacScene | Refused]:
+def read_stac(path: str | Path, bands: Sequence[str] = (), *, web: Web | None = None) -> Iterator[StacScene | Refused]:
     """Read a STAC document: an Item, an ItemCollection, or a Catalog or Collection with all that it links to.
 
     Args:
-        path: a local JSON file.
+        path: a JSON file, or the address of one.
         bands: names of bands as in the items: asset keys, or names or common names of the bands that assets list. By
             default a picture asset (`visual`), else red, green and blue, else the only raster there is.
+        web: the hosts that may be asked; by default none.
 
     Yields:
         A scene per item, or the item refused with the reason.
@@ -70,24 +76,35 @@ def read_stac(path: str | Path, bands: Sequence[str] = ()) -> Iterator[StacScene
         NotFoundError: there is no such file.
         ImageError: it is no STAC document.
     """
+    documents: _Documents = _Web(web or Web()) if is_address(str(path)) else _Disk()
+    base = documents.name(str(path))
+    document = documents.load(base)
+    kind = document.get("type")
+    if kind == "Feature":
+        yield read_item(document, base, bands)
+    elif kind == "FeatureCollection":
+        yield from _members(document, base, bands)
+    elif kind in ("Catalog", "Collection"):
+        yield from _walk(base, document, documents, bands)
+    else:
+        raise ImageError(f"{printable(path)}: no STAC Item, ItemCollection, Catalog or Collection (type {kind!r:.40})")
+
+
+def read_item(document: Mapping[str, Any], href: str, bands: Sequence[str] = ()) -> StacScene | Refused:
+    """The scene of an item given as JSON, `href` being where it is from; or why it gives none."""
     import pystac  # here: 0.15 s that only readers of STAC should wait for
 
-    document = _load(Path(path))
-    kind = document.get("type")
-    base = str(Path(path).resolve())
+    name = href if isinstance(document.get("id"), str) and Path(href).stem == document["id"] else None
+    name = name or f"{href}#{document.get('id')!s:.80}"
     try:
-        if kind == "Feature":
-            yield _scene_or_refused(lambda: pystac.Item.from_dict(document, href=base), base, bands)
-        elif kind == "FeatureCollection":
-            for number, feature in enumerate(document.get("features", [])):
-                name = f"{base}#{feature.get('id', number) if isinstance(feature, dict) else number}"
-                yield _scene_or_refused(lambda feature=feature: pystac.Item.from_dict(feature, href=base), name, bands)
-        elif kind in ("Catalog", "Collection"):
-            yield from _walk(Path(base), bands, set())
-        else:
-            raise ImageError(f"{printable(path)}: no STAC Item, ItemCollection, Catalog or Collection (type {kind!r})")
-    except pystac.STACError as error:
-        raise ImageError(f"{printable(path)}: not a valid STAC {kind} ({_one_line(error)})") from None
+        return scene_of(pystac.Item.from_dict(dict(document), href=href), bands)
+    except ImageError as error:
+        return Refused(source=printable(name), reason=str(error))
+    except KeyError as error:
+        return Refused(source=printable(name), reason=f"not a valid STAC item (it has no {_one_line(error)})")
+    except Exception as error:
+        # An item that lacks what the standard requires fails in the reader in as many ways, recursion among them.
+        return Refused(source=printable(name), reason=f"not a valid STAC item ({_one_line(error)})")
 
 
 def scene_of(item: pystac.Item, bands: Sequence[str] = ()) -> StacScene:
@@ -96,7 +113,7 @@ def scene_of(item: pystac.Item, bands: Sequence[str] = ()) -> StacScene:
     Raises:
         ImageError: it has no such bands; the message lists its assets.
     """
-    assets = {key: _absolute(asset) for key, asset in item.assets.items()}
+    assets = {key: _absolute(asset, item.get_self_href()) for key, asset in item.assets.items()}
     found, picture = _choose(item, assets, bands)
     if not isinstance(item.id, str) or not item.id:
         raise ImageError(f"the item has no id (it says {item.id!r})")
@@ -123,12 +140,71 @@ def is_address(href: str) -> bool:
     return len(scheme) > 1 and scheme != "file"  # one letter is a Windows drive
 
 
+class _Documents(Protocol):
+    """Where documents come from, and where their links may lead."""
+
+    def name(self, href: str) -> str:
+        """The one name that a document has however it is written."""
+        ...
+
+    def load(self, name: str) -> dict[str, Any]:
+        """The document; an ImageError or NotFoundError where there is none."""
+        ...
+
+    def follow(self, name: str, href: str) -> str:
+        """The document that a link of document `name` leads to; an ImageError where it may not."""
+        ...
+
+
+class _Disk:
+    def name(self, href: str) -> str:
+        try:
+            return str(_local(href).resolve())
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ImageError(f"{printable(href)}: not a usable file name ({_one_line(error)})") from None
+
+    def load(self, name: str) -> dict[str, Any]:
+        return _load(Path(name))
+
+    def follow(self, name: str, href: str) -> str:
+        if is_address(href):
+            raise ImageError(f"a link of {printable(name)} that leaves this disk")
+        return self.name(str(Path(name).parent / _local(href)))
+
+
+class _Web:
+    def __init__(self, web: Web) -> None:
+        self._web = web
+
+    def name(self, href: str) -> str:
+        return href.partition("#")[0]
+
+    def load(self, name: str) -> dict[str, Any]:
+        try:
+            return self._web.json(name)
+        except ImageError as error:
+            raise ImageError(f"{printable(name)}: {error}") from None
+
+    def follow(self, name: str, href: str) -> str:
+        try:
+            target = self.name(urljoin(name, href))
+            self._web.check(target)
+        except (ImageError, ValueError) as error:
+            raise ImageError(f"a link of {printable(name)}: {error}") from None
+        return target
+
+
 def _load(path: Path) -> dict[str, Any]:
     name = printable(path)
     try:
-        if path.stat().st_size > _MAX_DOCUMENT_BYTES:
+        # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ImageError(f"{name}: not a regular file")
+            content = file.read(_MAX_DOCUMENT_BYTES + 1)
+        if len(content) > _MAX_DOCUMENT_BYTES:
             raise ImageError(f"{name}: a JSON document of more than {_MAX_DOCUMENT_BYTES >> 20} MiB is not read")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise NotFoundError(f"{name}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -138,48 +214,61 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _walk(path: Path, bands: Sequence[str], seen: set[Path]) -> Iterator[StacScene | Refused]:
+def _members(document: Mapping[str, Any], base: str, bands: Sequence[str]) -> Iterator[StacScene | Refused]:
+    features = document.get("features")
+    if not isinstance(features, list):
+        raise ImageError(f"{printable(base)}: an ItemCollection without a list of features")
+    for number, feature in enumerate(features):
+        if isinstance(feature, dict):
+            yield read_item(feature, base, bands)
+        else:
+            yield Refused(source=printable(f"{base}#{number}"), reason="not a STAC item (no JSON object)")
+
+
+def _walk(
+    base: str, document: dict[str, Any], documents: _Documents, bands: Sequence[str]
+) -> Iterator[StacScene | Refused]:
     """A catalog, its items and its children, each document once however they link to one another."""
-    import pystac
-
-    waiting = [path.resolve()]
+    loaded = {base: document}
+    seen, waiting = {base}, deque([base])
     while waiting:
-        current = waiting.pop(0)
-        if current in seen:
-            continue
-        seen.add(current)
+        name = waiting.popleft()
         try:
-            document = _load(current)
+            current = loaded.pop(name, None) or documents.load(name)
         except (ImageError, NotFoundError) as error:
-            yield Refused(source=printable(current), reason=str(error).removeprefix(f"{printable(current)}: "))
+            yield Refused(source=printable(name), reason=str(error).removeprefix(f"{printable(name)}: "))
             continue
-        if document.get("type") == "Feature":
-            yield _scene_or_refused(
-                lambda document=document, current=current: pystac.Item.from_dict(document, href=str(current)),
-                str(current),
-                bands,
-            )
+        if current.get("type") == "Feature":
+            yield read_item(current, name, bands)
             continue
-        for link in document.get("links", []):
-            if not isinstance(link, dict) or link.get("rel") not in ("child", "item"):
-                continue
-            href = str(link.get("href", ""))
-            if is_address(href):
-                yield Refused(source=printable(href), reason=f"a link of {printable(current)} that leaves this disk")
-            elif href:
-                waiting.append((current.parent / _local(href)).resolve())
+        for target in _targets(current, name, documents):
+            if isinstance(target, Refused):
+                yield target
+            elif target not in seen:
+                seen.add(target)
+                waiting.append(target)
+        if len(seen) > _MAX_DOCUMENTS:
+            yield Refused(source=printable(base), reason=f"a catalog of more than {_MAX_DOCUMENTS:,} documents")
+            return
 
 
-def _scene_or_refused(make: Any, name: str, bands: Sequence[str]) -> StacScene | Refused:
-    import pystac
-
-    try:
-        return scene_of(make(), bands)
-    except ImageError as error:
-        return Refused(source=printable(name), reason=str(error))
-    except (pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
-        # An item that lacks what the standard requires fails in the reader in as many ways.
-        return Refused(source=printable(name), reason=f"not a valid STAC item ({_one_line(error)})")
+def _targets(document: Mapping[str, Any], name: str, documents: _Documents) -> Iterator[str | Refused]:
+    """The children and items of a catalog, by name."""
+    links = document.get("links")
+    if not isinstance(links, list):
+        yield Refused(source=printable(name), reason="a catalog without a list of links")
+        return
+    for link in links:
+        if not isinstance(link, dict) or link.get("rel") not in ("child", "item"):
+            continue
+        href = link.get("href")
+        if not isinstance(href, str) or not href:
+            yield Refused(source=printable(name), reason=f"a link to {href!r:.40}, which is no address or path")
+            continue
+        try:
+            yield documents.follow(name, href)
+        except ImageError as error:
+            yield Refused(source=printable(href), reason=str(error))
 
 
 def _choose(
@@ -226,7 +315,9 @@ def _is_raster(asset: pystac.Asset) -> bool:
     return kind.startswith(("image/tiff", "image/jp2")) or asset.href.lower().endswith((".tif", ".tiff", ".jp2"))
 
 
-def _absolute(asset: pystac.Asset) -> str:
+def _absolute(asset: pystac.Asset, base: str | None) -> str:
+    if base is not None and is_address(base):
+        return urljoin(base, asset.href)  # as it is, file: and all: that it names no local file is for others to check
     href = asset.get_absolute_href() or asset.href
     return href if is_address(href) else str(_local(href))
 

@@ -17,6 +17,7 @@ from ..images import printable
 from ..typing import BoolArray, ImageArray
 from .footprints import Georeference
 from .raster import RasterFile, RasterLimits, Window, open_raster
+from .remote import RemoteFile
 
 __all__ = ["BandStack", "open_stack"]
 
@@ -109,7 +110,7 @@ class _Span:
 
 
 def open_stack(
-    files: Mapping[str, str | Path], *, name: str | None = None, limits: RasterLimits | None = None
+    files: Mapping[str, str | Path | RemoteFile], *, name: str | None = None, limits: RasterLimits | None = None
 ) -> BandStack:
     """Open one file per band, its first band each, as one raster.
 
