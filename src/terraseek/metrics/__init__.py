@@ -1,5 +1,6 @@
 """Measures of retrieval: numpy only, tie-safe, blocked."""
 
+from .comparison import Report, compare_reports, read_report
 from .embeddings import EmbeddingSet, similarity_blocks, unit_rows
 from .evaluation import Evaluation, LabelResult, MeasureResult, PrecisionRecall, SimilarityHistogram, evaluate_retrieval
 from .functional import (
@@ -18,7 +19,7 @@ from .functional import (
     shared_labels,
     weighted_average_precision,
 )
-from .image_text import DirectionResult, ImageTextEvaluation, evaluate_image_text, normalize_text
+from .image_text import DirectionResult, ImageTextEvaluation, RecallResult, evaluate_image_text
 from .leakage import LeakageReport, Pair, find_leakage, near_duplicates, pixel_hash, shared_scenes
 from .measures import (
     BANDS,
@@ -33,7 +34,7 @@ from .measures import (
     parse_measure,
 )
 from .ranking import Ranking, rank
-from .report import Provenance, Report, compare_reports, read_report, report_json, write_report
+from .report import Provenance, report_json, write_report
 from .significance import Comparison, Interval, SeedSummary, bootstrap_interval, compare_paired, holm, summarize_seeds
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Provenance",
     "QueryMeasure",
     "Ranking",
+    "RecallResult",
     "Report",
     "SeedSummary",
     "SimilarityHistogram",
@@ -80,7 +82,6 @@ __all__ = [
     "mean_value",
     "ndcg",
     "near_duplicates",
-    "normalize_text",
     "parse_measure",
     "pixel_hash",
     "precision",

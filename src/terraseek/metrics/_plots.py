@@ -10,23 +10,24 @@ import numpy as np
 
 from ..errors import require
 
-__all__ = ["label_figure", "precision_recall_figure", "similarity_figure"]
+__all__ = ["label_figure", "precision_recall_figure", "recall_figure", "similarity_figure"]
 
 INK, MUTED, ACCENT, OTHER, GRID = "#1d2b36", "#6b7a86", "#0b6e6e", "#c8702a", "#e4e9ec"
 BAND_COLOURS = {"head": "#0b6e6e", "medium": "#7a5ea8", "tail": "#c8702a"}
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(width: float, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
     figure = require("matplotlib.figure", "train").Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(MUTED)
-    axes.tick_params(colors=MUTED, labelsize=9)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    drawn = [figure.add_subplot(1, panels, place) for place in range(1, panels + 1)]
+    for axes in drawn:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color(MUTED)
+        axes.tick_params(colors=MUTED, labelsize=9)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure, drawn
 
 
 def _label(axes: Any, x: str, y: str) -> None:
@@ -47,7 +48,7 @@ def _svg(figure: Any) -> str:
 def label_figure(labels: Sequence[Mapping[str, Any]]) -> str:
     """AP of each label against its training frequency, with interval and floor."""
     shown = [label for label in labels if label["ap"] is not None and label["frequency"] > 0]
-    figure, axes = _figure(9.2, 4.6)
+    figure, [axes] = _figure(9.2, 4.6)
     axes.set_xscale("log")
     shown.sort(key=lambda label: -label["ap"])
     points: list[tuple[float, float]] = []
@@ -94,7 +95,7 @@ def _spread(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def precision_recall_figure(curve: Mapping[str, Any]) -> str:
     """Mean precision at each level of recall, above the floor."""
-    figure, axes = _figure(4.6, 3.6)
+    figure, [axes] = _figure(4.6, 3.6)
     recall, precision = 100 * np.array(curve["recall"]), 100 * np.array(curve["precision"])
     axes.fill_between(recall, precision, 100 * curve["floor"], color=ACCENT, alpha=0.10, linewidth=0)
     axes.plot(recall, precision, color=ACCENT, linewidth=2.2)
@@ -106,9 +107,29 @@ def precision_recall_figure(curve: Mapping[str, Any]) -> str:
     return _svg(figure)
 
 
+def recall_figure(curves: Mapping[str, Mapping[str, Any]]) -> str:
+    """Recall at every K for both directions, exact and with equal texts, above the floor."""
+    figure, panels = _figure(9.2, 3.6, len(curves))
+    titles = {"i2t": "image to text", "t2i": "text to image"}
+    for axes, (way, curve) in zip(panels, curves.items(), strict=True):
+        k = range(1, len(curve["exact"]) + 1)
+        axes.plot(k, curve["equivalent"], color=OTHER, linewidth=1.6, label="equal texts count")
+        axes.plot(k, curve["exact"], color=ACCENT, linewidth=2.2, label="exact")
+        axes.plot(k, curve["floor"], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="random ranking")
+        axes.set_xscale("log")
+        ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= len(k)]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(0, 104)
+        axes.set_title(titles[way], color=INK, fontsize=10.5, loc="left")
+        _label(axes, "K", "recall, %")
+    panels[-1].legend(frameon=False, fontsize=9, loc="center right", labelcolor=INK)
+    return _svg(figure)
+
+
 def similarity_figure(histogram: Mapping[str, Any]) -> str:
     """Densities of the similarities of pairs that share a label and of those that do not."""
-    figure, axes = _figure(4.6, 3.6)
+    figure, [axes] = _figure(4.6, 3.6)
     edges = np.array(histogram["edges"])
     middle = (edges[1:] + edges[:-1]) / 2
     seen = np.zeros(len(middle), dtype=bool)
