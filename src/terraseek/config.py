@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from .errors import ConfigError, NotFoundError
 from .registry import nearest
 
-__all__ = ["from_mapping", "load_config", "parse_override", "to_mapping", "to_toml"]
+__all__ = ["apply_overrides", "from_mapping", "load_config", "parse_override", "to_mapping", "to_toml"]
 
 C = TypeVar("C")
 
@@ -39,6 +39,19 @@ def load_config(kind: type[C], path: str | Path, overrides: Sequence[str] = ()) 
         raise NotFoundError(f"no recipe at {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    apply_overrides(tree, overrides)
+    try:
+        return from_mapping(kind, tree)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Put overrides of the form ``section.key=value`` into a tree.
+
+    Raises:
+        ConfigError: one has another form, or takes a value for a section.
+    """
     for text in overrides:
         keys, value = parse_override(text)
         node = tree
@@ -47,10 +60,6 @@ def load_config(kind: type[C], path: str | Path, overrides: Sequence[str] = ()) 
             if not isinstance(node, dict):
                 raise ConfigError(f"--set {text}: {key!r} is a value, not a section")
         node[keys[-1]] = value
-    try:
-        return from_mapping(kind, tree)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:

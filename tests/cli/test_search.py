@@ -3,13 +3,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from terraseek.archive import open_archive
-from terraseek.search import Query, Retriever
+from terraseek.archive import Archive, open_archive
+from terraseek.search import Query, Retriever, page_sheet
 
 from .conftest import Run
 
@@ -73,6 +75,103 @@ def test_output_formats(run: Run, archive: Path, pictures: Path, tmp_path: Path)
     assert run(*query, "--sheet", tmp_path / "sheet.png").code == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 500
+
+
+def tile(path: Path, row: int, column: int) -> np.ndarray:
+    """The pixels of a picture on a contact sheet whose tiles are 112 pixels wide."""
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    left = 10 + column * 122 + (10 if column else 0)
+    top = 10 + row * 166 + 26
+    return pixels[top : top + 112, left : left + 112]
+
+
+def test_a_sheet_shows_the_example_as_it_was_embedded(run: Run, archive: Path, pictures: Path, tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.linspace(100, 400, 64).astype(np.uint16), (32, 64))
+    Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "deep.png")
+    upright = np.zeros((32, 64, 3), np.uint8)
+    upright[:, :32] = (200, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(upright).copy()).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    Image.fromarray(upright).save(tmp_path / "plain.png")
+    out = tmp_path / "sheet.png"
+
+    assert run("search", archive, "--image", tmp_path / "deep.png", "--sheet", out).code == 0
+    shown = tile(out, 0, 0)[40:72]
+    assert shown[:, :8].mean() < 30
+    assert shown[:, -8:].mean() > 225
+
+    assert run("search", archive, "--image", tmp_path / "turned.jpg", "--sheet", out).code == 0
+    shown = tile(out, 0, 0)[40:72]
+    assert shown[:, 8:48, 0].mean() > 150  # the whole picture, upright and not squashed
+    assert shown[:, 64:, 0].mean() < 30
+
+    assert run("search", archive, "--image", tmp_path / "plain.png", "--crop", "0,0,32,32", "--sheet", out).code == 0
+    assert tile(out, 0, 0)[..., 0].min() > 150
+
+
+def test_a_sheet_draws_words_and_what_is_no_picture(archive: Path, tmp_path: Path) -> None:
+    store = Archive.open(archive)
+    ids = store.ids()
+    (record,) = store.get(ids[:1])
+    store.add([replace(record, thumbnail=b"II*\0 no picture")], store.vectors(ids[:1]))
+    retriever = Retriever(store)
+    sheet = page_sheet(retriever, retriever.search(Query(k=12)), Query(k=12, text=("a beach", "surf"), like=ids[1]))
+    assert sheet.height == 10 + 3 * 166  # what was looked for, and twelve hits in two rows
+    sheet.save(tmp_path / "sheet.png")
+    for at in ((0, 0), (0, 1), (1, 1)):
+        assert len(np.unique(tile(tmp_path / "sheet.png", *at).reshape(-1, 3), axis=0)) > 2, "nothing is written there"
+
+
+def test_a_search_without_hits_answers_and_draws_nothing(run: Run, archive: Path, tmp_path: Path) -> None:
+    found = run("search", archive, "--collection", "none", "--json", "--sheet", tmp_path / "sheet.png")
+    assert found.code == 0
+    assert found.json["hits"] == []
+    assert "nothing to draw" in found.err
+    assert not (tmp_path / "sheet.png").exists()
+    wrong = run("search", archive, "--sheet", tmp_path / "sheet.xyz")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert ".png" in wrong.err
+
+
+NASTY = "a\u202eb\x9b31mc\x1b[31md\u2028e"
+
+
+def test_text_from_data_never_speaks_to_the_terminal(run: Run, archive: Path, tmp_path: Path) -> None:
+    store = Archive.open(archive)
+    (record,) = store.get(store.ids()[:1])
+    odd = replace(record, id="\u202eodd", labels=("=1+1\u202e", "naïve"), caption=NASTY, properties={"note": NASTY})
+    store.add([odd], store.vectors([record.id]))
+    query = ("search", archive, "--where", "id > 'z'")
+    for form in ("--json", "--geojson", "--csv", None):
+        found = run(*query, *([form] if form else []))
+        assert found.code == 0
+        bad = [c for c in found.out + found.err if not c.isprintable() and c != "\n"]
+        assert not bad, (form, bad)
+        assert "naïve" in found.out
+    (hit,) = run(*query, "--json").json["hits"]
+    assert (hit["id"], hit["caption"], hit["properties"]) == ("\u202eodd", NASTY, {"note": NASTY})
+    missing = run("search", archive, "--like", NASTY)
+    assert missing.code == 3
+    assert missing.err.strip().isprintable()
+    usage = run("search", archive, f"--{NASTY}")
+    assert not {"\x1b", "\x9b", "\u202e"} & set(usage.err)
+
+
+def test_none_of_an_unknown_label_warns_and_goes_on(run: Run, archive: Path) -> None:
+    found = run("search", archive, "--labels-none", "baech", "--json")
+    assert (found.code, found.json["matched"]) == (0, 12)
+    assert found.err.startswith("WARNING: no record has the label 'baech'")
+
+
+def test_a_deep_geometry_is_one_clear_line(run: Run, archive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "deep.geojson"
+    path.write_text('{"type":"GeometryCollection","geometries":[' * 50_000 + "]}" * 50_000)
+    result = run("search", archive, "--within", path)
+    assert result.code == 2
+    assert "nested too deep" in result.err
+    assert result.err.strip().count("\n") == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -12,8 +13,9 @@ import typer
 
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, TerraseekError, exit_code
+from ..images import printable
 from . import archive, data, demo, doctor, evaluate, model, search, train
-from .output import stderr, stdout
+from .output import LogFormatter, complain, stderr, stdout
 
 __all__ = ["app", "main"]
 
@@ -51,19 +53,25 @@ def options(
     """Find things in archives of satellite and aerial imagery: by example, by text, by labels, by place."""
     # Lance writes its own notices to stderr, of tables that it is about to make and the like.
     os.environ.setdefault("LANCE_LOG", "error")
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormatter(verbose=verbose))
+    logger = logging.getLogger("terraseek")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; an error raised on purpose becomes one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 must not end a command halfway
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = app(args=arguments, standalone_mode=False)
     except TerraseekError as error:
-        stderr.print("[bold red]error[/]: ", end="")
-        stderr.print(str(error), markup=False, soft_wrap=True)
+        complain(str(error))
         return exit_code(error)
     except _UsageError as error:
+        error.message = printable(error.message)
         error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -73,8 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:  # a path that cannot be written, a full disk: the system's own words say enough
-        stderr.print("[bold red]error[/]: ", end="")
-        stderr.print(str(error), markup=False, soft_wrap=True)
+        complain(str(error))
+        return 1
+    except MemoryError as error:
+        complain(f"not enough memory: {error}" if str(error) else "not enough memory")
         return 1
     if result == EXIT_INTERRUPTED:  # typer answers Ctrl-C inside a command with this code
         stderr.print("interrupted; what was committed stays, run the same command again to go on")

@@ -1,10 +1,13 @@
-"""The filter options that `search`, `archive remove` and `archive export` share."""
+"""The arguments and options that `search` and the commands of `archive` share."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
@@ -22,14 +25,20 @@ __all__ = [
     "LabelsExact",
     "LabelsNone",
     "MinScore",
+    "Model",
     "PredictedAll",
     "PredictedAny",
     "PredictedNone",
     "Sources",
+    "Uri",
     "Where",
     "Within",
     "make_filter",
+    "takes_filter",
 ]
+
+Uri = Annotated[str, typer.Argument(metavar="URI", help="The archive: a folder, or s3://, gs://, az://.")]
+Model = Annotated[str | None, typer.Option(help="The model; by default the copy that the archive keeps.")]
 
 LabelsAny = Annotated[str | None, typer.Option(metavar="A,B", help="Given at least one of these labels.")]
 LabelsAll = Annotated[str | None, typer.Option(metavar="A,B", help="Given each of these labels.")]
@@ -43,10 +52,62 @@ MinScore = Annotated[
 ]
 Bbox = Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Degrees; west above east crosses the antimeridian.")]
 Within = Annotated[Path | None, typer.Option(metavar="FILE.geojson", help="Meeting the geometry in this file.")]
-Datetime = Annotated[str | None, typer.Option(metavar="A/B", help="Taken from A to B; '..' leaves an end open.")]
+Datetime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A/B",
+        help="Taken from A to B, both included; '..' leaves an end open. An end is a time, a day, a month (2021-05) "
+        "or a year (2021), and means all of it.",
+    ),
+]
 Where = Annotated[str | None, typer.Option(metavar="TEST", help="Properties, such as 'cloud_cover < 10'.")]
 Collections = Annotated[list[str] | None, typer.Option("--collection", help="In this collection; may be repeated.")]
 Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
+
+
+Command: TypeAlias = Callable[..., None]
+
+# In the order in which --help shows them; an option that may be repeated has its name in the singular.
+REPEATED = {"collection": "collections", "source": "sources"}
+OPTIONS: dict[str, Any] = {
+    "labels_any": LabelsAny,
+    "labels_all": LabelsAll,
+    "labels_none": LabelsNone,
+    "labels_exact": LabelsExact,
+    "predicted_any": PredictedAny,
+    "predicted_all": PredictedAll,
+    "predicted_none": PredictedNone,
+    "min_score": MinScore,
+    "bbox": Bbox,
+    "within": Within,
+    "datetime": Datetime,
+    "where": Where,
+    "collection": Collections,
+    "source": Sources,
+}
+
+
+def takes_filter(command: Command) -> Command:
+    """Give a command the options of a filter in place of its parameter `condition`, which gets the filter they make."""
+
+    @functools.wraps(command)
+    def call(**values: Any) -> None:
+        chosen = {REPEATED.get(name, name): values.pop(name) for name in OPTIONS}
+        command(**values, condition=make_filter(**chosen))
+
+    # The filter's class is imported only when a command runs; its name means nothing before that.
+    hints = get_type_hints(command, localns={"Filter": object}, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name == "condition":
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            parameters += [inspect.Parameter(n, keyword, default=None, annotation=a) for n, a in OPTIONS.items()]
+        else:
+            annotation = hints[parameter.name]
+            parameters.append(parameter.replace(annotation=annotation, kind=inspect.Parameter.KEYWORD_ONLY))
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
 
 
 def make_filter(
@@ -104,3 +165,5 @@ def _read_geojson(path: Path) -> Any:
         raise NotFoundError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise QueryError(f"{path} is not GeoJSON: {error}") from None
+    except RecursionError:
+        raise QueryError(f"{path} is not GeoJSON: it is nested too deep") from None

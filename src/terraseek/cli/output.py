@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +17,17 @@ from rich.table import Table
 
 from ..config import parse_override
 from ..errors import PartialError, Refused
+from ..images import printable
 
 __all__ = [
     "DryRun",
     "Json",
+    "LogFormatter",
+    "complain",
     "emit_json",
     "parse_options",
     "raise_if_refused",
+    "say",
     "show_progress",
     "show_table",
     "stderr",
@@ -38,13 +44,43 @@ SHOWN_REFUSED = 20
 
 
 def say(text: str = "", *, to: Console = stdout) -> None:
-    """Print one line as it is: nothing in it is markup, and only the terminal wraps it."""
-    to.print(text, markup=False, soft_wrap=True)
+    """Print lines as they are: nothing in them is markup or speaks to the terminal, which alone wraps them."""
+    to.print("\n".join(map(printable, text.split("\n"))), markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Say on stderr, in one line, why the command did not do what it was asked to."""
+    stderr.print("[bold red]error[/]: ", end="")
+    say(" ".join(line.strip() for line in text.splitlines()), to=stderr)
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON document on stdout; text from data stays text (no markup, no control characters raw)."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+    """Print one JSON document on stdout; in its strings every character that a terminal might obey is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    sys.stdout.write(_NOT_ASCII.sub(_escaped, text) + "\n")
+
+
+_NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    try:
+        character.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return json.dumps(character)[1:-1]
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+class LogFormatter(logging.Formatter):
+    """A line for a person: what a log record says, and where it comes from if `verbose`."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, safe to show."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -70,8 +106,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return printable(f"{value:.4f}" if isinstance(value, float) else value)
 
 
 @contextmanager
@@ -104,7 +139,7 @@ def raise_if_refused(refused: Sequence[Refused], done: str) -> None:
     if not refused:
         return
     for item in refused[:SHOWN_REFUSED]:
-        say(f"refused {_cell(item)}", to=stderr)
+        say(f"refused {item}", to=stderr)
     if len(refused) > SHOWN_REFUSED:
         say(f"... and {len(refused) - SHOWN_REFUSED} more (all of them with --json)", to=stderr)
     raise PartialError(f"{done}; {len(refused)} refused", refused)

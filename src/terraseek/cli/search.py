@@ -10,36 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import NotFoundError, UsageError
-from .archive import Model, Uri
-from .filters import (
-    Bbox,
-    Collections,
-    Datetime,
-    LabelsAll,
-    LabelsAny,
-    LabelsExact,
-    LabelsNone,
-    MinScore,
-    PredictedAll,
-    PredictedAny,
-    PredictedNone,
-    Sources,
-    Where,
-    Within,
-    make_filter,
-)
+from .filters import Model, Uri, takes_filter
 from .model import find_model
 from .output import Json, emit_json, say, show_table, stderr
 
 if TYPE_CHECKING:
-    from ..search import Page, Retriever
+    from ..archive import Filter
+    from ..search import Page, Query, Retriever
 
 __all__ = ["search"]
 
 Crop = tuple[int, int, int, int]
 SHOWN_PREDICTED = 5
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
+@takes_filter
 def search(
     uri: Uri,
     image: Annotated[list[Path] | None, typer.Option(help="An example image; may be repeated.")] = None,
@@ -56,20 +42,8 @@ def search(
         list[str] | None, typer.Option(metavar="SIDE=W", help="Weight of image, text or like, such as text=0.5.")
     ] = None,
     diversity: Annotated[float, typer.Option(min=0, max=1, help="Above 0, put back hits that repeat others.")] = 0.0,
-    labels_any: LabelsAny = None,
-    labels_all: LabelsAll = None,
-    labels_none: LabelsNone = None,
-    labels_exact: LabelsExact = None,
-    predicted_any: PredictedAny = None,
-    predicted_all: PredictedAll = None,
-    predicted_none: PredictedNone = None,
-    min_score: MinScore = None,
-    bbox: Bbox = None,
-    within: Within = None,
-    datetime: Datetime = None,
-    where: Where = None,
-    collection: Collections = None,
-    source: Sources = None,
+    *,
+    condition: Filter,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 20,
     after: Annotated[str | None, typer.Option(help="The `next` of the page before, for the page that follows.")] = None,
     mode: Annotated[Literal["exact", "ann"], typer.Option(help="ann uses the index on disk.")] = "exact",
@@ -83,6 +57,10 @@ def search(
 
     Without any example the records that pass come in the order of their ids.
 
+    A score is the cosine of a record with the query: 1 is the same vector, 0 unrelated; what is high differs from
+    model to model and from query to query. It puts the hits of one search in order and says no more: look where along
+    the ranking the hits stop fitting, not for a fixed number.
+
     Example: `terraseek search coast --image beach.png --bbox=-75.7,37.6,-75.5,37.8 -k 10 --geojson`
     """
     from ..archive import Archive, open_archive
@@ -90,22 +68,8 @@ def search(
 
     if sum((as_json, as_geojson, as_csv)) > 1:
         raise UsageError("choose one of --json, --geojson and --csv")
-    condition = make_filter(
-        labels_any=labels_any,
-        labels_all=labels_all,
-        labels_none=labels_none,
-        labels_exact=labels_exact,
-        predicted_any=predicted_any,
-        predicted_all=predicted_all,
-        predicted_none=predicted_none,
-        min_score=min_score,
-        bbox=bbox,
-        within=within,
-        datetime=datetime,
-        where=where,
-        collections=collection,
-        sources=source,
-    )
+    if sheet is not None and sheet.suffix.lower() not in SHEET_SUFFIXES:
+        raise UsageError(f"--sheet is {sheet.name!r}, its name must end in {', '.join(SHEET_SUFFIXES)}")
     examples = _examples(image or [], crop)
     query = Query(
         **{name: getattr(condition, name) for name in type(condition).__dataclass_fields__},
@@ -126,9 +90,9 @@ def search(
     else:
         retriever = Retriever(Archive.open(uri))
     page = retriever.search(query)
-    if sheet is not None:
-        _draw(retriever, page, image or [], like or [], sheet)
     _show(page, as_json=as_json, as_geojson=as_geojson, as_csv=as_csv)
+    if sheet is not None:
+        _draw(retriever, page, query, sheet)
 
 
 def _examples(paths: list[Path], crop: str | None) -> list[Any]:
@@ -198,21 +162,12 @@ def _predicted(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {score:.2f}" for name, score in best)
 
 
-def _draw(retriever: Retriever, page: Page, images: list[Path], like: list[str], out: Path) -> None:
-    from ..search import SheetRow, SheetTile, contact_sheet
+def _draw(retriever: Retriever, page: Page, query: Query, out: Path) -> None:
+    from ..search import page_sheet
 
-    records = retriever.archive.get([hit.id for hit in page.hits])
-    tiles = tuple(
-        SheetTile(image=record.thumbnail, caption="" if hit.score is None else f"{hit.rank}   {hit.score:.3f}")
-        for hit, record in zip(page.hits, records, strict=True)
-        if record.thumbnail
-    )
-    if not tiles:
-        raise UsageError("there is nothing to draw: no hit has a thumbnail")
-    shown = images[0].read_bytes() if images else retriever.archive.get(like[:1])[0].thumbnail if like else None
-    rows = [
-        SheetRow(title="" if start else "query and hits", example=SheetTile(image=shown or tiles[0].image), hits=part)
-        for start in range(0, len(tiles), 10)
-        if (part := tiles[start : start + 10])
-    ]
-    contact_sheet(rows).save(out)
+    if not page.hits:
+        say(f"nothing was found, so there is nothing to draw: {out} is not written", to=stderr)
+        return
+    sys.stdout.flush()
+    page_sheet(retriever, page, query).save(out)
+    say(f"the hits as a picture: {out}", to=stderr)

@@ -5,6 +5,7 @@ from .diversity import mmr
 from .duplicates import DuplicateGroup, near_duplicates
 from .feedback import logistic_direction, rocchio_direction
 from .page import Hit, Page
+from .page_sheet import page_sheet
 from .query import MAX_K, Query
 from .retriever import Retriever
 
@@ -22,5 +23,6 @@ __all__ = [
     "logistic_direction",
     "mmr",
     "near_duplicates",
+    "page_sheet",
     "rocchio_direction",
 ]

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ..errors import ImageError
+from ..images import decode_image, printable
 from ..typing import ImageArray
 
 __all__ = ["Overview", "SheetRow", "SheetTile", "contact_sheet"]
 
 # Okabe and Ito's palette (2008): told apart with any kind of colour vision.
 COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
-BACKGROUND, INK, FAINT = "#16181d", "#f2f2f2", "#a8adb8"
+BACKGROUND, EMPTY, INK, FAINT = "#16181d", "#262a33", "#f2f2f2", "#a8adb8"
 GAP, CAPTION = 10, 18
+MAX_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
 class SheetTile:
-    """One picture: encoded image bytes (JPEG, PNG or WebP), a caption, and its window on the overview.
+    """One picture and what is written below it.
 
-    `window` is (column, row, width, height) in pixels of the scene that the overview shows.
+    Attributes:
+        image: encoded (JPEG, PNG or WebP), as the thumbnail of a record is; None where there is none to show.
+        caption: below the picture.
+        text: in place of the picture, where there is none or it cannot be decoded.
+        window: (column, row, width, height) in pixels of the scene that the overview shows.
     """
 
-    image: bytes
+    image: bytes | None = None
     caption: str = ""
+    text: str = "no picture"
     window: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SheetRow:
-    """One search: its title, its example, its hits in order."""
+    """One search: its title, its example if there is one to show, its hits in order."""
 
     title: str
-    example: SheetTile
+    example: SheetTile | None
     hits: tuple[SheetTile, ...]
 
 
@@ -76,19 +85,36 @@ def contact_sheet(rows: Sequence[SheetRow], overview: Overview | None = None, ti
     for index, row in enumerate(rows):
         colour = COLOURS[index % len(COLOURS)]
         top = GAP + index * row_height
-        draw.text((GAP, top), row.title, INK, font=title_font)
+        draw.text((GAP, top), printable(row.title), INK, font=title_font)
         for column, item in enumerate((row.example, *row.hits)):
+            if item is None:
+                continue
             left = GAP + column * (tile + GAP) + (GAP if column else 0)
-            picture = Image.open(io.BytesIO(item.image)).convert("RGB").resize((tile, tile), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (left, top + 26))
+            sheet.paste(_picture(item, tile, caption_font), (left, top + 26))
             if column == 0:
                 draw.rectangle((left - 3, top + 23, left + tile + 2, top + 28 + tile), outline=colour, width=3)
-            draw.text((left, top + 28 + tile), item.caption, FAINT, font=caption_font)
+            draw.text((left, top + 28 + tile), printable(item.caption), FAINT, font=caption_font)
 
     if map_image:
         _outline(map_image, rows, scale)
         sheet.paste(map_image, (grid_width, GAP))
     return sheet
+
+
+def _picture(item: SheetTile, edge: int, font: Any) -> Image.Image:
+    """The whole picture in a square of `edge` pixels, its shape kept; the text where there is no picture."""
+    square = Image.new("RGB", (edge, edge), EMPTY)
+    try:
+        shown = None if item.image is None else decode_image(item.image, "picture", max_pixels=MAX_PIXELS)
+    except ImageError:  # an imported record may bring anything as its thumbnail
+        shown = None
+    if shown is not None:
+        picture = ImageOps.contain(Image.fromarray(shown), (edge, edge), Image.Resampling.LANCZOS)
+        square.paste(picture, ((edge - picture.width) // 2, (edge - picture.height) // 2))
+        return square
+    lines = textwrap.wrap(printable(item.text), width=max(4, edge // 7))[: max(1, edge // 18)]
+    ImageDraw.Draw(square).multiline_text((6, 6), "\n".join(lines), INK, font=font)
+    return square
 
 
 def _fit(overview: Overview | None, height: int) -> tuple[Image.Image | None, float]:
@@ -105,7 +131,7 @@ def _outline(picture: Image.Image, rows: Sequence[SheetRow], scale: float) -> No
     for index, row in enumerate(rows):
         colour = COLOURS[index % len(COLOURS)]
         for item in (*row.hits, row.example):
-            if item.window is None:
+            if item is None or item.window is None:
                 continue
             column, line, width, height = (value * scale for value in item.window)
             box = (column, line, column + width, line + height)

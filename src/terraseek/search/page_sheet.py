@@ -1,0 +1,70 @@
+"""A search as a picture: what was looked for, then the hits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..images import read_image, thumbnail
+from .contact_sheet import SheetRow, SheetTile, contact_sheet
+from .page import Page
+from .query import Example, Query
+from .retriever import Retriever
+
+__all__ = ["page_sheet"]
+
+COLUMNS = 10
+THUMBNAIL = 256
+
+
+def page_sheet(retriever: Retriever, page: Page, query: Query) -> Image.Image:
+    """Draw the hits of a page in the order of their ranks, after the examples and words that found them.
+
+    Hits are shown by the thumbnails of their records, which are the records' own windows; example images are read by
+    the rules by which they were embedded.
+
+    Args:
+        retriever: what found the page.
+        page: with at least one hit.
+        query: what was asked.
+
+    Raises:
+        ValueError: the page is empty.
+    """
+    if not page.hits:
+        raise ValueError("a page without hits cannot be drawn")
+    pictures = [record.thumbnail for record in retriever.archive.get(page.ids)]
+    hits = [
+        SheetTile(image=picture, caption=str(hit.rank) if hit.score is None else f"{hit.rank}   {hit.score:.3f}")
+        for hit, picture in zip(page.hits, pictures, strict=True)
+    ]
+    asked = _asked(retriever, query)
+    rows = []
+    if len(asked) > 1:
+        rows.append(SheetRow(title="looked for", example=asked[0], hits=tuple(asked[1:])))
+    example = asked[0] if len(asked) == 1 else None
+    for start in range(0, len(hits), COLUMNS):
+        title = "" if start else f"{len(hits):,} of {page.matched:,}"
+        rows.append(SheetRow(title=title, example=example, hits=tuple(hits[start : start + COLUMNS])))
+        example = None
+    return contact_sheet(rows)
+
+
+def _asked(retriever: Retriever, query: Query) -> list[SheetTile]:
+    liked = retriever.archive.get((*query.like, *query.not_like)[: 2 * COLUMNS])
+    tiles = [SheetTile(image=_picture(example), caption="image") for example in query.image]
+    tiles += [SheetTile(text=words, caption="text") for words in query.text]
+    avoided = set(query.not_like)
+    tiles += [
+        SheetTile(image=record.thumbnail, caption="not like" if record.id in avoided else "like") for record in liked
+    ]
+    return tiles[:COLUMNS]
+
+
+def _picture(example: Example) -> bytes | None:
+    pixels = read_image(example) if isinstance(example, (str, Path)) else example
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+        return None  # many bands, or not yet scaled to 8 bits
+    return thumbnail(pixels, THUMBNAIL, form="JPEG", quality=90)
