@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from .conftest import Run
 
@@ -25,6 +27,18 @@ def test_synthesized_scenes_pass_the_check(run: Run, tmp_path: Path) -> None:
     damaged = run("data", "check", "ucmerced-ml", "--root", scenes, "--decode", "--json")
     assert damaged.code == 5
     assert len(damaged.json["problems"]) == 1
+
+
+def test_caption_sets_show_their_repeats_and_both_ceilings(run: Run, tmp_path: Path) -> None:
+    captions = {"a": ("test", "A port.|some boats"), "b": ("test", "a port|cranes"), "c": ("train", "cranes|a fence")}
+    for name in captions:
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    rows = [f"{name}.png,{split},{texts}" for name, (split, texts) in captions.items()]
+    (tmp_path / "t.csv").write_text("path,split,captions\n" + "\n".join(rows) + "\n")
+    told = run("data", "check", "table", "--root", tmp_path / "t.csv").out
+    assert re.search(r"test +4 +2 +1", told)
+    assert re.search(r"perfect text matcher +66\.7 +100\.0 +100\.0 +75\.0", told)
+    assert re.search(r"oracle +100\.0 +100\.0 +100\.0 +75\.0", told)
 
 
 def test_missing_files_say_where_to_get_them(run: Run, tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -68,10 +69,30 @@ def check(
             f"{report.cardinality:.2f} labels per image, split {report.split_hash[:12]}"
         )
         counts = report.label_counts
-        show_table("", ("label", *report.splits), [(label, *counts[label].values()) for label in counts])
+        if counts:
+            show_table("", ("label", *report.splits), [(label, *counts[label].values()) for label in counts])
+        _show_captions(report.details)
         for note in report.notes:
             say(f"note: {note}")
     raise_if_refused(report.problems, f"{report.dataset} checked")
+
+
+def _show_captions(details: Mapping[str, Any]) -> None:
+    """How often captions repeat, and what that leaves of a recall that asks for the one right image or caption."""
+    if "repeated" in details:
+        crossing = details["cross_split_repeats"]
+        rows = [
+            (split, count, details["repeated"][split], crossing.get(split, ""))
+            for split, count in details["captions_per_split"].items()
+        ]
+        show_table("", ("captions", "number", "shared with other images of the split", "also in train"), rows)
+    if "exact_id_ceiling" in details:
+        matcher, oracle = details["exact_id_ceiling"]["matcher"], details["exact_id_ceiling"]["oracle"]
+        rows = [
+            ("of a perfect text matcher", *(f"{value:.1f}" for value in matcher.values())),
+            ("of an oracle", *(f"{value:.1f}" for value in oracle.values())),
+        ]
+        show_table("", ("exact-id ceiling of test, %", *matcher), rows)
 
 
 @app.command(no_args_is_help=True)
