@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from terraseek.errors import ConfigError, UsageError
-from terraseek.losses import LOSSES, ContrastiveLoss, LabelStatistics, build_loss
+from terraseek.losses import LOSSES, ContrastiveLoss, EmbeddingQueue, LabelStatistics, build_loss
 
 D, C = 7, 5
 STATISTICS = LabelStatistics.from_labels(torch.tensor([[1, 1, 0, 0, 1], [1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]))
@@ -94,15 +96,70 @@ def test_references_give_the_batch_loss_where_ids_name_the_batch(name: str, make
     torch.testing.assert_close(again_grad, grad)
 
 
-def test_references_of_another_number_are_used(name: str, make: Make) -> None:
+def test_every_reference_that_counts_has_a_say_and_no_other(name: str, make: Make) -> None:
     embeddings, labels = make()
     ref_emb, ref_labels = make(n=21, seed=5)
+    ids, ref_ids = torch.arange(13), torch.arange(100, 121)
+    ref_ids[3:5] = 0  # sample 0's own past, as near to it and as far from it as can be
+    ref_emb = torch.cat([ref_emb[:3], embeddings[:1], -embeddings[:1], ref_emb[5:]]).detach()
+    labels[0] = ref_labels[3] = ref_labels[4] = ref_labels[5] = torch.tensor([1, 1, 0, 0, 1])
     loss = build(name).double()
-    value, grad = gradient(
-        loss, embeddings, labels, ref_emb, ref_labels, ids=torch.arange(13), ref_ids=torch.arange(100, 121)
+    if name == "sndl":
+        loss.eval()  # its memory would take in every call
+    value, grad = gradient(loss, embeddings, labels, ref_emb, ref_labels, ids=ids, ref_ids=ref_ids)
+    if name in ("bce", "proxy-anchor"):
+        torch.testing.assert_close(value, loss(embeddings, labels))
+        return
+    anchor, kept = (embeddings[:1], labels[:1]), ref_ids != 0
+    alone = loss(*anchor, ref_emb, ref_labels, ids=ids[:1], ref_ids=ref_ids)
+    without = loss(*anchor, ref_emb[kept], ref_labels[kept], ids=ids[:1], ref_ids=ref_ids[kept])
+    torch.testing.assert_close(alone, without)
+    assert not torch.isclose(alone, loss(*anchor, ref_emb, ref_labels, ids=ids[1:2], ref_ids=ref_ids))
+    assert not torch.isclose(value, loss(embeddings, labels))
+    order = torch.randperm(21, generator=torch.Generator().manual_seed(0))
+    again, again_grad = gradient(
+        loss, embeddings, labels, ref_emb[order], ref_labels[order], ids=ids, ref_ids=ref_ids[order]
     )
-    assert torch.isfinite(value)
-    assert torch.isfinite(grad).all()
+    torch.testing.assert_close(again, value)
+    torch.testing.assert_close(again_grad, grad)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_an_empty_queue_is_no_queue(name: str, views: int, make: Make) -> None:
+    embeddings, labels = make(n=6 * views)
+    labels, ids = labels[:6].repeat(views, 1), torch.arange(6).repeat(views)
+    value, grad = gradient(build(name).double(), embeddings, labels, ids=ids)
+    past = EmbeddingQueue(8, D, C).view()
+    queued = {"ref_emb": past.embeddings_MD, "ref_labels": past.labels_MC, "ref_ids": past.ids_M}
+    again, again_grad = gradient(build(name).double(), embeddings, labels, ids=ids, with_batch=True, **queued)
+    torch.testing.assert_close(again, value)
+    torch.testing.assert_close(again_grad, grad)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_batch_and_queue_are_one_larger_batch_of_which_the_batch_has_a_loss(name: str, views: int, make: Make) -> None:
+    embeddings, labels = make(n=6 * views)
+    labels, ids = labels[:6].repeat(views, 1), torch.arange(6).repeat(views)
+    past, past_labels = make(n=9, seed=5)
+    past_ids = torch.arange(4, 13)  # 4 and 5 are their own past
+    loss = build(name).double()
+    if name == "sndl":
+        loss.eval()
+    value, grad = gradient(loss, embeddings, labels, past, past_labels, ids=ids, ref_ids=past_ids, with_batch=True)
+    # Numbered by row, not by sample: a row is left out for itself alone, and for the past that shares its sample.
+    rows = torch.arange(6 * views)
+    pairs = loss._pairs(
+        embeddings,
+        labels,
+        torch.cat([embeddings, past]),
+        torch.cat([labels, past_labels]),
+        rows,
+        torch.cat([rows, 100 + past_ids]),
+    )
+    own_past = F.pad(ids[:, None] == past_ids, (len(rows), 0))
+    expected = loss.compute(dataclasses.replace(pairs, valid_NM=pairs.valid_NM & ~own_past))
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(grad, torch.autograd.grad(expected, embeddings)[0])
 
 
 def test_scale_of_the_embeddings_does_not_matter(name: str, make: Make) -> None:

@@ -62,7 +62,11 @@ def work(rank: int, folder: str) -> None:
         found[name] = (value.detach(), gradients(step))
     queue = EmbeddingQueue(6, 6, 4)
     queue.push(gather_rows(features), gather_rows(labels), gather_rows(ids))
-    found["queue"] = queue.view().ids_M
+    past = queue.view()
+    found["queue"] = past.ids_M
+    found["queued"] = distributed_loss(
+        SupConLoss(), features, labels, past.embeddings_MD, past.labels_MC, ids=ids, ref_ids=past.ids_M, with_batch=True
+    )
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -87,6 +91,16 @@ def test_two_processes_equal_one(name: str, rank: int, found: list[dict[str, Any
 
 def test_queues_stay_equal_on_all_ranks(found: list[dict[str, Any]]) -> None:
     assert found[0]["queue"].tolist() == found[1]["queue"].tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_batch_and_queue_are_joined_as_in_one_process(found: list[dict[str, Any]]) -> None:
+    features, labels, ids = data()
+    kept = slice(2, None)
+    expected = SupConLoss()(
+        features, labels, features[kept].float(), labels[kept], ids=ids, ref_ids=ids[kept], with_batch=True
+    )
+    for rank in (0, 1):
+        torch.testing.assert_close(found[rank]["queued"], expected)
 
 
 def test_class_indices_are_refused() -> None:

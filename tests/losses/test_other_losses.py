@@ -199,6 +199,15 @@ def test_memory_joins_the_references_while_training(make: Make) -> None:
     assert len(loss.queue) == 11
 
 
+def test_sndl_computes_its_loss_once_a_call(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, calls = SNDLoss(4, 7, memory=20).double(), []
+    compute = loss.compute
+    monkeypatch.setattr(loss, "compute", lambda pairs: calls.append(pairs.valid_NM.shape) or compute(pairs))
+    for _ in range(3):
+        loss(*make(n=6, c=4))
+    assert calls == [(6, 6), (6, 12), (6, 18)]
+
+
 def test_bad_choices_are_named() -> None:
     with pytest.raises(ConfigError, match="mining is 'soft'"):
         TripletLoss(mining="soft")  # type: ignore[arg-type]

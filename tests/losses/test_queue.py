@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from terraseek.errors import ConfigError, UsageError
-from terraseek.losses import LOSSES, EmbeddingQueue, LabelStatistics, build_loss
+from terraseek.losses import LOSSES, AnySupConLoss, EmbeddingQueue, LabelStatistics, build_loss
 
 
 def rows(start: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -60,27 +60,48 @@ def test_missing_ids_are_minus_one() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES.names)
-def test_serves_every_loss(name: str) -> None:
-    torch.manual_seed(0)
-    statistics = LabelStatistics.from_labels(torch.tensor([[1, 1], [1, 0]]))
-    loss, queue = build_loss(name, statistics, 3), EmbeddingQueue(10, 3, 2)
-    for step in range(4):
-        embeddings = torch.randn(4, 3, requires_grad=True)
-        _, labels, ids, _ = rows(4 * step, 4)
+def test_serves_every_loss_with_what_the_last_batches_were(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    loss = build_loss(name, LabelStatistics.from_labels(torch.tensor([[1, 1], [1, 0]])), 3).eval()
+    queue, pushed = EmbeddingQueue(10, 3, 2), [(torch.zeros(0, 3), torch.zeros(0, 2).long(), torch.zeros(0).long())]
+    for step in range(5):
+        embeddings = torch.randn(4, 3, generator=generator, requires_grad=True)
+        _, labels, ids, _ = rows(4 * (step % 4), 4)  # the last batch holds the samples of the first again
         past = queue.view()
         value = loss(
-            embeddings,
-            labels,
-            torch.cat([embeddings, past.embeddings_MD]),
-            torch.cat([labels, past.labels_MC]),
-            ids=ids,
-            ref_ids=torch.cat([ids, past.ids_M]),
+            embeddings, labels, past.embeddings_MD, past.labels_MC, ids=ids, ref_ids=past.ids_M, with_batch=True
         )
-        value.backward()
-        assert embeddings.grad is not None
-        assert torch.isfinite(embeddings.grad).all()
+        last = [torch.cat(parts)[-10:] for parts in zip(*pushed, strict=True)]
+        expected = loss(embeddings, labels, *last[:2], ids=ids, ref_ids=last[2], with_batch=True)
+        torch.testing.assert_close(value, expected)
+        for ours, theirs in zip(*(torch.autograd.grad(v, embeddings) for v in (value, expected)), strict=True):
+            torch.testing.assert_close(ours, theirs)
         queue.push(embeddings, labels, ids)
-    assert len(queue) == 10
+        pushed.append((embeddings.detach(), labels, ids))
+    without = loss(embeddings, labels)
+    assert torch.isclose(value, without) == (name in ("bce", "proxy-anchor"))
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_what_the_queue_holds_of_a_sample_is_left_out_or_a_positive(views: int) -> None:
+    similar, g = torch.ones(1, 4), torch.Generator().manual_seed(0)
+    embeddings = torch.randn(2, 4, generator=g).repeat(views, 1) + 0.1 * torch.randn(2 * views, 4, generator=g)
+    labels, ids = torch.eye(2).repeat(views, 1), torch.arange(2).repeat(views)
+    queue = EmbeddingQueue(4, 4, 2)
+    queue.push(similar, torch.eye(2)[:1], torch.tensor([0]))
+    past = queue.view()
+    call = {"ids": ids, "ref_ids": past.ids_M, "with_batch": True}
+    arguments = embeddings, labels, past.embeddings_MD, past.labels_MC
+    # Sample 0's past has no say in sample 0's loss, and is a negative in sample 1's.
+    excluded = AnySupConLoss()._pairs(*arguments, ids, past.ids_M, with_batch=True)
+    assert excluded.valid_NM[:, -1].tolist() == [False, True] * views
+    counted = AnySupConLoss(ref_views="label")._pairs(*arguments, ids, past.ids_M, with_batch=True)
+    assert counted.positive_NM[:, -1].tolist() == [True, False] * views
+    # The batch's own columns are the same either way: the sample itself is out, its second view a positive.
+    own = (ids[:, None] == ids) & ~torch.eye(2 * views).bool()
+    for pairs in (excluded, counted):
+        assert torch.equal(pairs.positive_NM[:, : 2 * views], own)
+    assert AnySupConLoss()(*arguments, **call) != AnySupConLoss(ref_views="label")(*arguments, **call)
 
 
 @pytest.mark.parametrize("arguments", [(0, 3, 2), (5, 0, 2), (5, 3, -1)])

@@ -56,19 +56,30 @@ class Pairs:
         """Valid pairs that share a label, bool."""
         return (self.shared_NM > 0).logical_and_(self.valid_NM)
 
+    def followed_by(self, references_MD: Tensor, ref_labels_MC: Tensor, valid_NM: Tensor) -> Pairs:
+        """The same anchors with further references after these."""
+        return Pairs(
+            self.anchors_ND,
+            self.labels_NC,
+            torch.cat([self.references_MD, references_MD.to(self.references_MD)]),
+            torch.cat([self.ref_labels_MC, ref_labels_MC.to(self.ref_labels_MC)]),
+            torch.cat([self.valid_NM, valid_NM.to(self.valid_NM.device)], dim=1),
+        )
+
 
 class ContrastiveLoss(nn.Module, ABC):
     """A loss on embeddings and multi-hot labels, called as pytorch-metric-learning calls its losses.
 
     ``loss(embeddings, labels)`` compares each sample of the batch with all others of the batch.
-    ``loss(embeddings, labels, ref_emb, ref_labels)`` compares it with the references instead (concatenate batch and
-    references to have both).
+    ``loss(embeddings, labels, ref_emb, ref_labels)`` compares it with the references instead, and with
+    ``with_batch=True`` with both, as a queue wants.
 
     Which pairs count: a batch entry is never compared with itself. A second view of a sample in the same batch
     carries the same labels and counts as any other entry: a positive of full overlap wherever there are labels.
     Among references, entries whose id equals the anchor's are left out of numerator and denominator (in a queue they
-    are the anchor's own past; in a concatenation they are the anchor itself) unless `ref_views` is "label", which
-    counts them by their labels as the momentum-contrast losses do.
+    are the anchor's own past) unless `ref_views` is "label", which counts them by their labels as the
+    momentum-contrast losses do. Do not pass the batch itself as references: ids cannot tell an anchor from its second
+    view.
 
     Embeddings are normalised here (unless the class says `normalises` is False); half and bfloat16 are computed in
     float32.
@@ -101,6 +112,7 @@ class ContrastiveLoss(nn.Module, ABC):
         *,
         ids: Tensor | None = None,
         ref_ids: Tensor | None = None,
+        with_batch: bool = False,
     ) -> Tensor:
         """The loss, a scalar in at least float32.
 
@@ -111,13 +123,15 @@ class ContrastiveLoss(nn.Module, ABC):
             ref_labels: (M, C) or (M,), as `labels`.
             ids: (N,) integers; equal ids are the same sample.
             ref_ids: (M,) integers.
+            with_batch: the batch stands before the references, so that no reference at all, an empty queue, gives
+                what the batch alone gives.
 
         Raises:
             UsageError: shapes that do not fit, labels that are neither 0 nor 1, half of a pair of arguments missing.
         """
         device_type = embeddings.device.type
         with torch.autocast(device_type, enabled=False):
-            return self.compute(self._pairs(embeddings, labels, ref_emb, ref_labels, ids, ref_ids))
+            return self.compute(self._pairs(embeddings, labels, ref_emb, ref_labels, ids, ref_ids, with_batch))
 
     @abstractmethod
     def compute(self, pairs: Pairs) -> Tensor:
@@ -136,7 +150,9 @@ class ContrastiveLoss(nn.Module, ABC):
         ref_labels: Tensor | None,
         ids: Tensor | None,
         ref_ids: Tensor | None,
+        with_batch: bool = False,
     ) -> Pairs:
+        """Check and normalise the arguments of a call."""
         if (ref_emb is None) != (ref_labels is None):
             raise UsageError("ref_emb and ref_labels go together: give both or neither")
         if ref_ids is not None and ref_emb is None:
@@ -148,22 +164,22 @@ class ContrastiveLoss(nn.Module, ABC):
         count = self.num_labels
         if count is not None and labels_NC.shape[1] != count:
             raise UsageError(f"labels have {labels_NC.shape[1]} columns, this loss was made for {count} labels")
+        off_diagonal_NN = ~torch.eye(len(anchors_ND), dtype=torch.bool, device=anchors_ND.device)
+        batch = Pairs(anchors_ND, labels_NC, anchors_ND, labels_NC, off_diagonal_NN)
         if ref_emb is None or ref_labels is None:
-            valid_NM = ~torch.eye(len(anchors_ND), dtype=torch.bool, device=anchors_ND.device)
-            return Pairs(anchors_ND, labels_NC, anchors_ND, labels_NC, valid_NM)
+            return batch
         references_MD, ref_labels_MC = _checked(ref_emb, ref_labels, ref_ids, "ref_", self.normalises)
-        references_MD = references_MD.to(anchors_ND)
-        ref_labels_MC = ref_labels_MC.to(labels_NC)
+        references_MD, ref_labels_MC = references_MD.to(anchors_ND), ref_labels_MC.to(labels_NC)
         if references_MD.shape[1] != anchors_ND.shape[1] or ref_labels_MC.shape[1] != labels_NC.shape[1]:
             raise UsageError(
                 f"anchors have D={anchors_ND.shape[1]}, C={labels_NC.shape[1]}, "
                 f"references D={references_MD.shape[1]}, C={ref_labels_MC.shape[1]}: they must agree"
             )
+        valid_NM = torch.ones(len(anchors_ND), len(references_MD), dtype=torch.bool, device=anchors_ND.device)
         if ids is not None and ref_ids is not None and self.ref_views == "exclude":
-            device = anchors_ND.device
-            valid_NM = ids.to(device)[:, None] != ref_ids.to(device)[None, :]
-        else:
-            valid_NM = torch.ones(len(anchors_ND), len(references_MD), dtype=torch.bool, device=anchors_ND.device)
+            valid_NM = ids.to(anchors_ND.device)[:, None] != ref_ids.to(anchors_ND.device)[None, :]
+        if with_batch:
+            return batch.followed_by(references_MD, ref_labels_MC, valid_NM)
         return Pairs(anchors_ND, labels_NC, references_MD, ref_labels_MC, valid_NM)
 
     def _multi_hot(self, labels: Tensor, ref_labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

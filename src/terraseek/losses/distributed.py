@@ -68,6 +68,7 @@ def distributed_loss(
     *,
     ids: Tensor | None = None,
     ref_ids: Tensor | None = None,
+    with_batch: bool = False,
 ) -> Tensor:
     """Call `loss` on the batches of all ranks together; in a single process the same as calling it.
 
@@ -83,6 +84,7 @@ def distributed_loss(
         ref_labels: (M, C), the same on all ranks.
         ids: this rank's (N,); given on all ranks or on none.
         ref_ids: (M,), the same on all ranks.
+        with_batch: the joined batch stands before the references, see `ContrastiveLoss`.
 
     Raises:
         UsageError: labels are class indices: ranks could disagree on the number of classes.
@@ -96,6 +98,12 @@ def distributed_loss(
         raise UsageError(f"labels must be multi-hot (N, C) across ranks, not {tuple(labels.shape)}")
     gathered_ids = None if ids is None else gather_rows(ids)
     value: Tensor = loss(
-        gather_rows(embeddings), gather_rows(labels), ref_emb, ref_labels, ids=gathered_ids, ref_ids=ref_ids
+        gather_rows(embeddings),
+        gather_rows(labels),
+        ref_emb,
+        ref_labels,
+        ids=gathered_ids,
+        ref_ids=ref_ids,
+        with_batch=with_batch,
     )
     return value

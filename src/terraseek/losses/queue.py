@@ -50,9 +50,8 @@ class EmbeddingQueue(nn.Module):
         ...     ids = torch.tensor([2 * step, 2 * step + 1])
         ...     past = queue.view()
         ...     value = loss(
-        ...         embeddings, labels,
-        ...         torch.cat([embeddings, past.embeddings_MD]), torch.cat([labels, past.labels_MC]),
-        ...         ids=ids, ref_ids=torch.cat([ids, past.ids_M]),
+        ...         embeddings, labels, past.embeddings_MD, past.labels_MC,
+        ...         ids=ids, ref_ids=past.ids_M, with_batch=True,
         ...     )
         ...     queue.push(embeddings, labels, ids)
         >>> len(queue), queue.view().ids_M.tolist()

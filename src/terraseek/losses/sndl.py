@@ -34,6 +34,9 @@ class SNDLoss(SoftmaxLoss):
         The logarithm stands outside the sum over neighbours (the "L_in" form of SupCon), so one good neighbour is
         enough. Every sample is a neighbour to some degree since shared absences agree too.
 
+    While training, the memory joins the references and then takes in the batch. Give `ids`, or a sample meets its own
+    past there.
+
     Args:
         num_labels: C.
         embedding_dim: D.
@@ -79,43 +82,25 @@ class SNDLoss(SoftmaxLoss):
         """Number of labels C."""
         return self._num_labels
 
-    def forward(
+    def _pairs(
         self,
         embeddings: Tensor,
         labels: Tensor,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-        *,
-        ids: Tensor | None = None,
-        ref_ids: Tensor | None = None,
-    ) -> Tensor:
-        """As every loss; while training, the memory joins the references and then takes in the batch.
-
-        Give `ids`, or a sample meets its own past in the memory.
-        """
+        ref_emb: Tensor | None,
+        ref_labels: Tensor | None,
+        ids: Tensor | None,
+        ref_ids: Tensor | None,
+        with_batch: bool = False,
+    ) -> Pairs:
+        pairs = super()._pairs(embeddings, labels, ref_emb, ref_labels, ids, ref_ids, with_batch)
         if self.queue is None or not self.training:
-            return super().forward(embeddings, labels, ref_emb, ref_labels, ids=ids, ref_ids=ref_ids)
-        # The call as it came in is checked first: what is concatenated below could hide its faults.
-        alone = super().forward(embeddings, labels, ref_emb, ref_labels, ids=ids, ref_ids=ref_ids)
-        labels, ref_labels = self._multi_hot(labels, ref_labels)
+            return pairs
         past = self.queue.view()
-        self.queue.push(embeddings, labels, ids)
-        if not len(past.ids_M):
-            return alone
-        if ref_emb is None or ref_labels is None:
-            ref_emb, ref_labels = embeddings, labels
-            # Below the queue's own -1: equal to themselves alone.
-            ids = -2 - torch.arange(len(labels), device=past.ids_M.device) if ids is None else ids.to(past.ids_M)
-            ref_ids = ids
-        elif ids is None or ref_ids is None:
-            ids, ref_ids = torch.full((len(labels),), -2), torch.full((len(ref_labels),), -3)
-        return super().forward(
-            embeddings,
-            labels,
-            torch.cat([ref_emb, past.embeddings_MD.to(ref_emb)]),
-            torch.cat([ref_labels, past.labels_MC.to(ref_labels)]),
-            ids=ids,
-            ref_ids=torch.cat([ref_ids.to(past.ids_M), past.ids_M]),
+        self.queue.push(pairs.anchors_ND, pairs.labels_NC, ids)
+        # Unnamed samples are unlike all that the memory holds, -1 for unnamed included.
+        ids_N = torch.full((len(embeddings),), -2) if ids is None else ids
+        return pairs.followed_by(
+            past.embeddings_MD, past.labels_MC, ids_N.to(past.ids_M)[:, None] != past.ids_M[None, :]
         )
 
     def pair_weights(self, pairs: Pairs) -> Tensor:
