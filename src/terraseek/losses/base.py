@@ -78,8 +78,7 @@ class ContrastiveLoss(nn.Module, ABC):
     carries the same labels and counts as any other entry: a positive of full overlap wherever there are labels.
     Among references, entries whose id equals the anchor's are left out of numerator and denominator (in a queue they
     are the anchor's own past) unless `ref_views` is "label", which counts them by their labels as the
-    momentum-contrast losses do. Do not pass the batch itself as references: ids cannot tell an anchor from its second
-    view.
+    momentum-contrast losses do. The batch given as its own references, with its ids, leaves out second views too.
 
     Embeddings are normalised here (unless the class says `normalises` is False); half and bfloat16 are computed in
     float32.
