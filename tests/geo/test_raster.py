@@ -246,6 +246,14 @@ def test_complex_samples_are_refused(write_raster: Write) -> None:
         open_raster(path)
 
 
+def test_a_file_cut_off_before_its_overviews(write_raster: Write) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8)
+    path = write_raster("a.tif", noise, tiled=True, blockxsize=256, blockysize=256, overviews=(2, 4))
+    path.write_bytes(path.read_bytes()[:500_000])
+    with pytest.raises(ImageError, match=r"a\.tif: damaged or truncated GTiff"):
+        open_raster(path)
+
+
 def test_a_truncated_file_reads_up_to_the_tear(write_raster: Write, pixels: np.ndarray) -> None:
     # The directory comes first in a COG-like file: cutting the end off leaves a header that opens.
     path = write_raster("a.tif", np.tile(pixels, (8, 8, 1)), tiled=True, blockxsize=64, blockysize=64)

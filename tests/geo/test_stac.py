@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pystac
 import pytest
 import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from terraseek.errors import ImageError, NotFoundError, Refused
-from terraseek.geo import StacScene, read_stac
+from terraseek.geo import StacScene, read_stac, stac
 
 SQUARE = {"type": "Polygon", "coordinates": [[[10, 50], [11, 50], [11, 51], [10, 51], [10, 50]]]}
 
@@ -161,6 +164,99 @@ def test_a_damaged_item_is_refused_not_raised(tmp_path: Path, damage: dict[str, 
     assert isinstance(found[0], Refused)
     assert isinstance(found[1], Refused)
     assert isinstance(found[2], StacScene)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"type": "FeatureCollection", "features": None},
+        {"type": "FeatureCollection", "features": {"a": 1}},
+        {"type": "FeatureCollection"},
+    ],
+)
+def test_a_collection_without_items_says_so(tmp_path: Path, document: dict[str, Any]) -> None:
+    with pytest.raises(ImageError, match="without a list of features"):
+        list(read_stac(write(tmp_path / "a.json", document)))
+
+
+@pytest.mark.parametrize("links", [None, {}, "abc", 7])
+def test_a_catalog_without_links_is_refused(tmp_path: Path, links: object) -> None:
+    root_links = [{"rel": "child", "href": "bad.json"}, {"rel": "item", "href": "i.json"}]
+    write(tmp_path / "bad.json", {"type": "Catalog", "id": "b", "links": links})
+    write(tmp_path / "i.json", item("i", {"visual": tif("v.tif")}))
+    found = list(read_stac(write(tmp_path / "root.json", {"type": "Catalog", "id": "r", "links": root_links})))
+    assert found[0] == Refused(source=str(tmp_path / "bad.json"), reason="a catalog without a list of links")
+    assert isinstance(found[1], StacScene)
+
+
+@pytest.mark.parametrize("href", [None, 7, "", {}, "\0", "a" * 5000, "https://[::1", "s3://bucket/i.json", "."])
+def test_a_bad_link_is_one_line(tmp_path: Path, href: object) -> None:
+    links = [{"rel": "item", "href": href}, 7, {"rel": []}, {"rel": "item", "href": "i.json"}]
+    write(tmp_path / "i.json", item("i", {"visual": tif("v.tif")}))
+    found = list(read_stac(write(tmp_path / "root.json", {"type": "Catalog", "id": "r", "links": links})))
+    assert [type(scene) for scene in found] in ([Refused, StacScene], [StacScene, Refused])
+    assert all("\n" not in str(scene) for scene in found if isinstance(scene, Refused))
+
+
+def test_catalogs_in_circles_and_in_depth_end(tmp_path: Path) -> None:
+    for n in range(2000):
+        links = [{"rel": "child", "href": f"c{(n + 1) % 2000}.json"}, {"rel": "child", "href": f"./x/../c{n}.json"}]
+        write(tmp_path / f"c{n}.json", {"type": "Catalog", "id": f"c{n}", "links": links})
+    assert list(read_stac(tmp_path / "c0.json")) == []
+
+
+def test_catalogs_beyond_a_limit_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stac, "_MAX_DOCUMENTS", 5)
+    links = [{"rel": "item", "href": f"{n}.json"} for n in range(10)]
+    (refused,) = read_stac(write(tmp_path / "root.json", {"type": "Catalog", "id": "r", "links": links}))
+    assert isinstance(refused, Refused)
+    assert "more than 5 documents" in refused.reason
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    links = [{"rel": "item", "href": href} for href in ("pipe.json", "/dev/zero", "folder", "link.json")]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.json").symlink_to("/dev/zero")  # the same document as the second
+    found = list(read_stac(write(tmp_path / "root.json", {"type": "Catalog", "id": "r", "links": links})))
+    reasons = [refused.reason for refused in found if isinstance(refused, Refused)]
+    assert reasons[:2] == ["not a regular file"] * 2
+    assert "directory" in reasons[2]
+    assert len(found) == 3
+    with pytest.raises(ImageError, match="not a regular file"):
+        list(read_stac(tmp_path / "pipe.json"))
+
+
+def test_a_document_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stac, "_MAX_DOCUMENT_BYTES", 100)
+    with pytest.raises(ImageError, match="is not read"):
+        list(read_stac(write(tmp_path / "a.json", item("a", {}))))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from([*item("a", {}), "stac_extensions", "collection", "bbox"]), value=JSON, drop=st.booleans())
+def test_whatever_an_item_says_it_is_a_scene_or_refused(tmp_path: Path, key: str, value: object, drop: bool) -> None:
+    damaged = item("a", {"visual": tif("v.tif")}) | {key: value}
+    if drop:
+        damaged.pop(key, None)
+    for found in read_stac(write(tmp_path / "a.json", {"type": "FeatureCollection", "features": [damaged]})):
+        assert isinstance(found, (StacScene, Refused))
+        assert "\n" not in (found.reason if isinstance(found, Refused) else found.id)
+
+
+def test_an_item_nested_too_deeply_is_no_traceback(tmp_path: Path) -> None:
+    nested: Any = {}
+    for _ in range(700):
+        nested = {"a": nested}
+    (found,) = read_stac(write(tmp_path / "a.json", item("a", {"visual": tif("v.tif")}, deep=nested)))
+    assert isinstance(found, (StacScene, Refused))
 
 
 def test_addresses_are_named_not_fetched(tmp_path: Path) -> None:

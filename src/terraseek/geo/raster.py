@@ -265,8 +265,11 @@ def open_raster(path: str | Path | RemoteFile, *, limits: RasterLimits | None = 
         with _quiet_gdal():
             _check(dataset, name, limits or RasterLimits())
             return RasterFile(dataset, name, reader)
-    except BaseException:
+    except BaseException as error:
         dataset.close()
+        if isinstance(error, _GDAL_ERRORS):  # what lies behind the header, overviews say, is read only now
+            _raise_web_error(reader)
+            raise ImageError(f"{name}: damaged or truncated {driver} ({_reason(error)})") from None
         raise
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +137,7 @@ def is_address(href: str) -> bool:
     >>> is_address("https://example.org/a.tif"), is_address("s3://bucket/a.tif"), is_address("/data/a.tif")
     (True, True, False)
     """
-    scheme = urlsplit(href).scheme
+    scheme = href.partition(":")[0].lower() if re.match(r"[A-Za-z][\w+.-]*:", href) else ""
     return len(scheme) > 1 and scheme != "file"  # one letter is a Windows drive
 
 

@@ -86,6 +86,7 @@ def find_scenes(
 
     Raises:
         ImageError: there is no STAC at the address, or it may not be asked.
+        QueryError: `query` has a time that is none.
     """
     try:
         landing = web.json(url)
@@ -142,7 +143,7 @@ def _search(
                 yield _scene(feature, href, bands)
             if len(seen) == before:
                 raise ImageError("a page of its results repeats the one before")
-    except (ImageError, QueryError) as error:
+    except ImageError as error:
         yield Refused(source=printable(url), reason=f"the search ended after {len(seen):,} items: {error}")
 
 

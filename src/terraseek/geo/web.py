@@ -170,7 +170,7 @@ class Web:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise ImageError(f"the host {printable(host)} cannot be found") from None
-        addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+        addresses = [str(ipaddress.ip_address(str(entry[4][0]).partition("%")[0])) for entry in found]
         listed = {name for name, _ in map(_host_and_port, self.hosts)}
         for address in addresses:
             if _is_public(address) or address in listed or (host == "localhost" and _is_loopback(address)):
