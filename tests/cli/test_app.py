@@ -1,45 +1,15 @@
 from __future__ import annotations
 
-import re
+import importlib.metadata
 from pathlib import Path
 
 import pytest
 import typer
-from typer.main import get_command
 
 from terraseek import __version__
-from terraseek.cli import app, main
+from terraseek.cli import main
 
 from .conftest import Run
-
-
-def commands(command: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    children = getattr(command, "commands", {})
-    if not children:
-        return [path]
-    return [path, *(found for name, child in children.items() for found in commands(child, (*path, name)))]
-
-
-ALL = commands(get_command(app))
-LEAVES = [path for path in ALL if path and path not in {("data",), ("model",), ("archive",)}]
-
-
-@pytest.mark.parametrize("path", ALL, ids=" ".join)
-def test_help_of_every_command(run: Run, path: tuple[str, ...]) -> None:
-    result = run(*path, "--help")
-    assert result.code == 0
-    assert "Usage:" in result.out
-
-
-@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
-def test_every_example_names_its_command_and_known_options(run: Run, path: tuple[str, ...]) -> None:
-    help_text = run(*path, "--help").out
-    example = re.search(r"Example:\s+(terraseek [^│╭]+)", help_text)
-    assert example, f"{' '.join(path)} shows no example"
-    words = " ".join(example.group(1).split())
-    assert words.startswith(f"terraseek {' '.join(path)}")
-    for option in re.findall(r"\s(--[a-z-]+)", words):
-        assert option in help_text.replace(words, ""), f"the example uses {option}, which is not an option"
 
 
 def test_version(run: Run) -> None:
@@ -89,6 +59,51 @@ def test_doctor_names_every_extra(run: Run) -> None:
     assert report["packages"]["numpy"]
     assert "terraseek[" in report["extras"]["train"]["install"]
     assert run("doctor").code == 0
+
+
+def test_doctor_takes_the_extras_from_the_metadata(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run("doctor", "--json").json
+    assert {"jinja2", "tensorboard", "torch"} <= report["extras"]["train"]["packages"].keys()
+    assert report["extras"]["train"]["complete"]
+    there = importlib.metadata.version
+    found = {"jinja2": None, "tensorboard": "1.0"}
+
+    def version(name: str) -> str:
+        if found.get(name, "") is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found.get(name) or there(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    state = run("doctor", "--json").json["extras"]["train"]
+    assert (state["complete"], state["packages"]["jinja2"], state["packages"]["tensorboard"]) == (False, None, None)
+    assert "jinja2, tensorboard: pip install" in run("doctor").out
+
+
+def test_doctor_and_help_say_where_models_are_kept(run: Run, tmp_path: Path) -> None:
+    assert run("doctor", "--json").json["home"] == str(tmp_path / "home")
+    assert "TERRASEEK_HOME" in run("--help").out
+    assert "TERRASEEK_HOME" in run("doctor", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "a\x1b[31m\nb"), "No space left"),
+        (MemoryError(), "not enough memory"),
+        (MemoryError("Unable to allocate 8 GiB"), "8 GiB"),
+    ],
+)
+def test_system_errors_are_one_printable_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str
+) -> None:
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr("terraseek.cli.doctor._report", failing)
+    result = run("doctor")
+    assert (result.code, result.out) == (1, "")
+    assert said in result.err
+    assert result.err.strip().isprintable()
 
 
 def test_typer_bad_parameter_is_usage_error() -> None:

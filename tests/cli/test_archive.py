@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from terraseek.data import load_dataset, synthesize
+
 from .conftest import Run
 
 
@@ -97,6 +99,73 @@ def test_remove_by_filter_then_compact(run: Run, archive: Path) -> None:
     assert run("archive", "compact", archive).code == 0
 
 
+def test_removing_what_is_not_there_is_told(run: Run, archive: Path) -> None:
+    ids = [hit["id"] for hit in run("search", archive, "-k", 2, "--json").json["hits"]]
+    none = run("archive", "remove", archive, "nobody", "no one", "--json")
+    assert (none.code, none.json["removed"], none.json["missing"]) == (3, 0, ["nobody", "no one"])
+    assert "'nobody' and 1 others" in none.err
+    assert run("archive", "remove", archive, "nobody").out == ""
+    some = run("archive", "remove", archive, ids[0], "nobody", ids[1], "--json")
+    assert (some.code, some.json["removed"], some.json["missing"]) == (5, 2, ["nobody"])
+    assert "nobody: no such record" in some.err
+    assert run("archive", "status", archive, "--json").json["records"] == 10
+    assert run("archive", "remove", archive, "--collection", "none").code == 0
+
+
+def test_a_data_set_comes_in_with_labels_and_captions(run: Run, archive: Path, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    synthesize(scenes, images=20, seed=2, size=64)
+    assert run("archive", "add", archive, "--dataset", "ucmerced-ml").code == 2
+    assert run("archive", "add", archive, scenes, "--split", "test").code == 2
+    assert run("archive", "add", archive).code == 2
+    command = ("archive", "add", archive, "--dataset", "ucmerced-ml", "--root", scenes)
+    wrong = run(*command, "--split", "tset")
+    assert (wrong.code, "did you mean 'test'" in wrong.err) == (2, True)
+    data = load_dataset("ucmerced-ml", scenes)
+    assert run(*command, "--split", "test", "--json").json["added"] == data.splits["test"]
+    assert run(*command, "--json").json["added"] == 20 - data.splits["test"]
+    found = {hit["id"]: hit for hit in run("search", archive, "--collection", "ucmerced-ml", "--json").json["hits"]}
+    assert {name: tuple(hit["labels"]) for name, hit in found.items()} == {
+        sample.id: tuple(sorted(sample.labels)) for sample in data.samples
+    }
+    counts = run("archive", "facets", archive, "--collection", "ucmerced-ml", "--json").json
+    assert counts["labels"] == {
+        name: n for name, n in zip(data.label_names, data.labels_NC.sum(axis=0).tolist(), strict=True) if n
+    }
+    assert (counts["matched"], counts["collections"]) == (20, {"ucmerced-ml": 20})
+    next(scenes.rglob("*.tif")).write_bytes(b"")
+    assert run(*command, "--refresh").code == 5
+
+
+def test_captions_of_a_data_set_are_kept(run: Run, archive: Path, pictures: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in pictures.iterdir())
+    rows = ["path,labels,captions", *(f"{name},sea|water,a {name}|a second one" for name in names)]
+    (pictures / "samples.csv").write_text("\n".join(rows) + "\n")
+    options = ("--option", "labels=['water', 'sea']")
+    told = run("archive", "add", archive, "--dataset", "table", "--root", pictures, *options)
+    assert told.code == 0, told.err
+    hits = run("search", archive, "--collection", "table", "-k", 20, "--json").json["hits"]
+    assert {hit["caption"] for hit in hits} == {f"a {name}" for name in names}
+    assert all(hit["properties"]["captions"] == [hit["caption"], "a second one"] for hit in hits)
+    assert all(hit["labels"] == ["sea", "water"] for hit in hits)
+
+
+def test_facets_and_duplicates(run: Run, archive: Path, pictures: Path, tmp_path: Path) -> None:
+    twins = tmp_path / "twins"
+    twins.mkdir()
+    shutil.copy(pictures / "sea0.png", twins / "twin.png")
+    assert run("archive", "add", archive, twins, "--collection", "twins").code == 0
+    told = run("archive", "duplicates", archive, "--threshold", 1, "--json").json
+    (group,) = (group for group in told["groups"] if any(name.startswith("twin-") for name in group["ids"]))
+    assert (group["score"], told["threshold"]) == (1.0, 1.0)
+    assert any(name.startswith("sea0-") for name in group["ids"])
+    assert run("archive", "duplicates", archive, "--collection", "twins", "--json").json["groups"] == []
+    table = run("archive", "duplicates", archive, "--threshold", 1)
+    assert all(name in table.out for name in group["ids"])
+    assert run("archive", "duplicates", archive, "--threshold", "2").code == 2
+    assert "twins" in run("archive", "facets", archive).out
+
+
 def test_status_is_readable_and_versioned(run: Run, archive: Path) -> None:
     status = run("archive", "status", archive, "--json").json
     assert status["schema"] == 1
@@ -104,7 +173,7 @@ def test_status_is_readable_and_versioned(run: Run, archive: Path) -> None:
     assert "12 from 12 sources" in run("archive", "status", archive).out
 
 
-@pytest.mark.parametrize("option", ["chip=0", "no_such=1", "scaling.kind=bright"])
+@pytest.mark.parametrize("option", ["chip=0", "no_such=1", "scaling.kind=bright", "size.x=1", "bands.x=1"])
 def test_bad_chipping_is_named(run: Run, archive: Path, pictures: Path, option: str) -> None:
     result = run("archive", "add", archive, pictures, "--set", option)
     assert result.code == 2

@@ -11,7 +11,7 @@ from .manifest import FORMAT_VERSION, ModelIdentity
 from .ranking import Mode, Ranking
 from .record import DEFAULT_COLLECTION, Record, Window
 from .reports import Problem, RepairReport, VerifyReport
-from .sources import Source, find_sources
+from .sources import Source, dataset_sources, find_sources
 from .stac import stac_item
 from .verify import repair_archive, verify_archive
 
@@ -38,6 +38,7 @@ __all__ = [
     "bbox_of",
     "box_geometry",
     "create_archive",
+    "dataset_sources",
     "export_archive",
     "find_sources",
     "import_archive",

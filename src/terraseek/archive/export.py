@@ -30,6 +30,7 @@ def export_archive(
     kind: ExportFormat | None = None,
     *,
     where: Filter | None = None,
+    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Write records to one file; it appears under its name when it is complete.
@@ -40,10 +41,11 @@ def export_archive(
         kind: "geoparquet" (1.1, rows along a Hilbert curve, with a bbox covering, vectors and thumbnails) and "stac"
             (with vectors) can be imported again; "geojson" and "csv" are for maps and tables and hold no vectors.
         where: only the records that pass.
+        dry_run: check and count, and write nothing.
         progress: called with records done and records in all.
 
     Returns:
-        How many records were written.
+        How many records were, or would be, written.
 
     Raises:
         UsageError: an unknown kind, or a suffix that names none.
@@ -54,6 +56,8 @@ def export_archive(
         hint = nearest(str(kind or path.suffix), list(get_args(ExportFormat)))
         raise UsageError(f"unknown export format {kind or path.suffix!r}: {hint}")
     assert chosen is not None
+    if dry_run:
+        return archive.count(where or Filter())
     ids = hilbert_order(archive, archive.ids(where))
     partial = path.with_name(path.name + ".partial")
     try:
@@ -67,13 +71,21 @@ def export_archive(
     return len(ids)
 
 
-def import_archive(archive: Archive, path: str | Path, *, trust: bool = False, progress: Progress | None = None) -> int:
+def import_archive(
+    archive: Archive,
+    path: str | Path,
+    *,
+    trust: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> int:
     """Add the records and vectors of a GeoParquet file or a STAC ItemCollection, without encoding anything.
 
     Args:
         archive: what they are added to; records with the same ids are replaced.
         path: .parquet with the columns `id` and `embedding`, or .json whose items have `emb:vector`.
         trust: take vectors whose model the file does not name as this archive's model's.
+        dry_run: read and count, and add nothing.
         progress: called with records done and 0, for not known.
 
     Returns:
@@ -96,7 +108,8 @@ def import_archive(archive: Archive, path: str | Path, *, trust: bool = False, p
         archive.check_model(ModelIdentity(**model))
     done = 0
     for batch in batches:
-        archive.add(batch.records, batch.vectors_ND)
+        if not dry_run:
+            archive.add(batch.records, batch.vectors_ND)
         done += len(batch.records)
         if progress:
             progress(done, 0)

@@ -28,7 +28,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: `terraseek demo`, then `terraseek search demo-output/archive -k 5`",
+    epilog="Example: `terraseek search coast --image beach.png`\n\n"
+    "Models and decoded pixels are kept in the folder that the environment variable TERRASEEK_HOME names, else in the "
+    "platform's cache folder (`terraseek doctor` says where). TERRASEEK_ALLOW_HOSTS names hosts, separated by commas, "
+    "that `archive add` may read from.",
 )
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")

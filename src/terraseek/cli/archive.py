@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..config import from_mapping, to_mapping
-from ..errors import UsageError
-from .filters import (
-    Bbox,
-    Collections,
-    Datetime,
-    LabelsAll,
-    LabelsAny,
-    LabelsExact,
-    LabelsNone,
-    MinScore,
-    PredictedAll,
-    PredictedAny,
-    PredictedNone,
-    Sources,
-    Where,
-    Within,
-    make_filter,
-)
+from ..config import apply_overrides, from_mapping, to_mapping
+from ..errors import NotFoundError, Refused, UsageError
+from . import upkeep
+from .filters import Model, Uri, takes_filter
 from .model import find_model
-from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
+from .output import (
+    DryRun,
+    Json,
+    emit_json,
+    parse_options,
+    raise_if_refused,
+    say,
+    show_progress,
+    show_table,
+    stderr,
+)
 from .remote import AllowHost, ItemBbox, ItemDatetime, ItemWhere, MaxItems, StacCollection, make_query, make_web
 
 if TYPE_CHECKING:
-    from ..archive import IngestReport
+    from ..archive import Filter, IngestReport, Source
+    from ..geo import ChipConfig
 
-__all__ = ["Uri", "app"]
+__all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Archives: create, add, remove, status and upkeep.")
-
-Uri = Annotated[str, typer.Argument(metavar="URI", help="The archive: a folder, or s3://, gs://, az://.")]
-Model = Annotated[str | None, typer.Option(help="The model; by default the copy that the archive keeps.")]
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Archives: create, add, remove, status and upkeep.",
+    epilog="Example: `terraseek archive status coast`",
+)
 
 
 @app.command(no_args_is_help=True)
 def create(
     uri: Uri,
     model: Annotated[str, typer.Option(help="A model directory, or a name from `terraseek model list`.")],
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Make an empty archive for one model. A local archive keeps a copy of the model.
@@ -54,21 +53,52 @@ def create(
     """
     from ..archive import create_archive
 
+    if dry_run:
+        _foresee_creation(uri, find_model(model), as_json=as_json)
+        return
     archive, _ = create_archive(uri, find_model(model))
     if as_json:
-        emit_json(archive.status())
+        emit_json({**archive.status(), "dry_run": False})
     else:
         say(f"{uri}: empty, for the model {archive.model.describe()}")
+
+
+def _foresee_creation(uri: str, model: Path, *, as_json: bool) -> None:
+    from ..archive import Archive, ModelIdentity
+    from ..encoders import load_encoder
+
+    identity = ModelIdentity.of(load_encoder(model))
+    try:
+        Archive.open(uri)
+    except NotFoundError:
+        pass
+    else:
+        raise UsageError(f"there is an archive at {uri} already; add to it, or choose another place")
+    if as_json:
+        emit_json({"schema": 1, "dry_run": True, "uri": uri, "records": 0, "model": asdict(identity)})
+    else:
+        say(f"{uri} would be made, for the model {identity.describe()} (dry run, nothing written)")
 
 
 @app.command(no_args_is_help=True)
 def add(
     uri: Uri,
     sources: Annotated[
-        list[str], typer.Argument(help="Folders, image files, GeoTIFFs, STAC documents (.json); https:// addresses.")
-    ],
+        list[str] | None,
+        typer.Argument(help="Folders, image files, GeoTIFFs, STAC documents (.json); https:// addresses."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A labelled data set in place of sources; its name, see `terraseek data list`.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="With --dataset: the folder that holds it.")] = None,
+    split: Annotated[str | None, typer.Option(help="With --dataset: only this split.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="With --dataset: split folder or file, if elsewhere.")] = None,
+    split_seed: Annotated[int, typer.Option(help="With --dataset: seeds the split where none comes with it.")] = 0,
+    option: Annotated[list[str] | None, typer.Option(help="With --dataset: key=value, an option of its own.")] = None,
     model: Model = None,
-    collection: Annotated[str, typer.Option(help="The collection that the new records belong to.")] = "default",
+    collection: Annotated[
+        str | None, typer.Option(help="Of the new records; 'default', or the data set's name, if left out.")
+    ] = None,
     chip: Annotated[int, typer.Option(min=16, help="Edge of a chip, in pixels of the scene.")] = 256,
     stride: Annotated[int | None, typer.Option(min=1, help="From chip to chip; the chip's edge if left out.")] = None,
     band: Annotated[
@@ -100,36 +130,40 @@ def add(
     Interrupted or killed, it loses nothing: the same command goes on where it stopped. What cannot be read is listed
     with the reason, everything else goes in, and the exit code is 5.
 
-    Examples: `terraseek archive add coast scene.tif photos/ --chip 96 --stride 62`
+    A data set brings its labels and captions along: they are kept as given labels and captions of the records.
 
-    `terraseek archive add coast https://stac.example.org/v1 --allow-host stac.example.org --stac-collection s2
-    --bbox 7,46,8,47 --datetime 2024-06 --band red --band green --band blue`
+    Example: `terraseek archive add coast scene.tif photos/ --chip 96 --stride 62`
+
+    Example: `terraseek archive add coast --dataset ucmerced-ml --root UCMerced --split test`
+
+    Example: `terraseek archive add coast https://stac.example.org/v1 --allow-host stac.example.org
+    --stac-collection s2 --bbox 7,46,8,47 --datetime 2024-06 --band red --band green --band blue`
     """
-    from ..archive import find_sources, ingest, open_archive
-    from ..geo import ChipConfig
+    from ..archive import DEFAULT_COLLECTION, find_sources, ingest, open_archive
 
-    tree: dict[str, Any] = {"size": chip, "bands": tuple(band or ())}
-    if stride is not None:
-        tree["stride"] = stride
-    for name, value in parse_options(set_ or ()).items():
-        node = tree
-        *sections, key = name.split(".")
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[key] = value
-    config = from_mapping(ChipConfig, tree)
+    config = _chipping(chip, stride, band, set_)
     query = make_query(
-        sources, collections=stac_collection, bbox=bbox, datetime=datetime, where=where, max_items=max_items
+        sources or (), collections=stac_collection, bbox=bbox, datetime=datetime, where=where, max_items=max_items
     )
-    web = make_web(allow_host)
+    found: Iterable[Source | Refused]
+    if dataset is None:
+        if not sources:
+            raise UsageError("say what to add: files, folders, addresses, or --dataset NAME --root DIR")
+        if root or split or splits or option:
+            raise UsageError("--root, --split, --splits and --option go with --dataset")
+        found = find_sources(sources, bands=config.bands, kind=kind, web=make_web(allow_host), query=query)
+    else:
+        if sources or root is None:
+            raise UsageError("--dataset needs --root, the folder that holds it, and takes no other sources")
+        found = _dataset(dataset, root, split, splits=splits, seed=split_seed, **parse_options(option or ()))
     archive, encoder = open_archive(uri, None if model is None else find_model(model))
     with show_progress("adding") as progress:
         report = ingest(
             archive,
             encoder,
-            find_sources(sources, bands=config.bands, kind=kind, web=web, query=query),
+            found,
             chip=config,
-            collection=collection,
+            collection=collection or dataset or DEFAULT_COLLECTION,
             batch_size=batch_size,
             refresh=refresh,
             predict_labels=min_score if predict_labels else None,
@@ -137,6 +171,23 @@ def add(
             progress=progress,
         )
     _show_ingest(report, dry_run=dry_run, as_json=as_json)
+
+
+def _chipping(size: int, stride: int | None, bands: list[str] | None, overrides: list[str] | None) -> ChipConfig:
+    from ..geo import ChipConfig
+
+    tree: dict[str, Any] = {"size": size, "bands": tuple(bands or ())}
+    if stride is not None:
+        tree["stride"] = stride
+    apply_overrides(tree, overrides or ())
+    return from_mapping(ChipConfig, tree)
+
+
+def _dataset(name: str, root: Path, split: str | None, **options: Any) -> Iterable[Source | Refused]:
+    from ..archive import dataset_sources
+    from ..data import load_dataset
+
+    return dataset_sources(load_dataset(name, root, **options), split)
 
 
 def _show_ingest(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
@@ -150,58 +201,40 @@ def _show_ingest(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
 
 
 @app.command(no_args_is_help=True)
+@takes_filter
 def remove(
     uri: Uri,
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of records; or say by the options which.")] = None,
-    labels_any: LabelsAny = None,
-    labels_all: LabelsAll = None,
-    labels_none: LabelsNone = None,
-    labels_exact: LabelsExact = None,
-    predicted_any: PredictedAny = None,
-    predicted_all: PredictedAll = None,
-    predicted_none: PredictedNone = None,
-    min_score: MinScore = None,
-    bbox: Bbox = None,
-    within: Within = None,
-    datetime: Datetime = None,
-    where: Where = None,
-    collection: Collections = None,
-    source: Sources = None,
+    *,
+    condition: Filter,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Take records out, by id or by filter. `archive compact` then removes their bytes.
 
+    Exit code 3 if none of the ids is there, 5 if some are not; those that are there are removed all the same.
+
     Example: `terraseek archive remove coast --collection test-flight --dry-run`
     """
-    from ..archive import Archive
+    from ..archive import Archive, Filter
 
-    condition = make_filter(
-        labels_any=labels_any,
-        labels_all=labels_all,
-        labels_none=labels_none,
-        labels_exact=labels_exact,
-        predicted_any=predicted_any,
-        predicted_all=predicted_all,
-        predicted_none=predicted_none,
-        min_score=min_score,
-        bbox=bbox,
-        within=within,
-        datetime=datetime,
-        where=where,
-        collections=collection,
-        sources=source,
-    )
     if ids:
         condition = replace(condition, ids=tuple(ids))
     if condition.is_empty:
         raise UsageError("say which records: ids, or options such as --collection (see --help)")
     archive = Archive.open(uri)
+    there = set(archive.ids(Filter(ids=tuple(ids)))) if ids else set()
+    missing = [name for name in dict.fromkeys(ids or ()) if name not in there]
     removed = archive.count(condition) if dry_run else archive.remove(condition)
+    done = f"{removed:,} records " + ("would be removed (dry run)" if dry_run else "removed")
     if as_json:
-        emit_json({"schema": 1, "dry_run": dry_run, "removed": removed})
-    else:
-        say(f"{removed:,} records " + ("would be removed (dry run)" if dry_run else "removed"))
+        emit_json({"schema": 1, "dry_run": dry_run, "removed": removed, "missing": missing})
+    elif there or not ids:
+        say(done)
+    if missing and not there:
+        more = f" and {len(missing) - 1:,} others" if len(missing) > 1 else ""
+        raise NotFoundError(f"{uri} has no record {missing[0]!r:.100}{more}; nothing was removed")
+    raise_if_refused([Refused(source=name, reason="no such record") for name in missing], done)
 
 
 @app.command(no_args_is_help=True)
@@ -236,150 +269,56 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 @app.command(no_args_is_help=True)
-def compact(uri: Uri, as_json: Json = False) -> None:
-    """Remove the bytes of everything that was deleted or replaced.
+@takes_filter
+def facets(uri: Uri, *, condition: Filter, as_json: Json = False) -> None:
+    """Count how many of the records that pass have each label, and how many are in each collection.
 
-    Example: `terraseek archive compact coast`
-    """
-    from ..archive import Archive
-
-    result = Archive.open(uri).compact()
-    if as_json:
-        emit_json({"schema": 1, **to_mapping(result)})
-    else:
-        before, after = result.bytes_before, result.bytes_after
-        sizes = "" if before is None or after is None else f": {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
-        say(f"{uri} compacted{sizes}")
-
-
-@app.command(no_args_is_help=True)
-def index(uri: Uri) -> None:
-    """Build the index on disk that `search --mode ann` uses, for archives that outgrow memory.
-
-    Example: `terraseek archive index coast`
+    Example: `terraseek archive facets coast --bbox=-75.7,37.6,-75.5,37.8`
     """
     from ..archive import Archive
 
     archive = Archive.open(uri)
-    archive.build_index()
-    say(f"{uri}: {len(archive):,} records indexed; measure its recall with: terraseek archive verify {uri} --recall")
+    counts = archive.facets(condition)
+    if as_json:
+        emit_json({"schema": 1, "matched": archive.count(condition), **counts})
+        return
+    kinds = {"labels": "label", "predicted": "predicted label", "collections": "collection"}
+    rows = [(kind, name, count) for group, kind in kinds.items() for name, count in counts[group].items()]
+    show_table("", ("kind", "name", "records"), rows)
+    say(f"{archive.count(condition):,} records pass", to=stderr)
 
 
 @app.command(no_args_is_help=True)
-def verify(
+@takes_filter
+def duplicates(
     uri: Uri,
-    recall: Annotated[bool, typer.Option("--recall", help="Also compare the index with exact search.")] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="The cosine from which two records show the same thing.")
+    ] = 0.98,
+    *,
+    condition: Filter,
     as_json: Json = False,
 ) -> None:
-    """Read everything and compare it with its checksums. Exit code 4 when something is not as it was written.
+    """Find groups of records that show the same thing, the largest group first. Nothing is changed.
 
-    Example: `terraseek archive verify coast --recall`
+    Every pair of the records that pass is compared: the time grows with the square of their number.
+
+    Example: `terraseek archive duplicates coast --threshold 0.99`
     """
     from ..archive import Archive
+    from ..search import near_duplicates
 
-    with show_progress("verifying") as progress:
-        report = Archive.open(uri).verify(recall=recall, progress=progress)
+    with show_progress("comparing") as progress:
+        groups = near_duplicates(Archive.open(uri), threshold, condition, progress=progress)
     if as_json:
-        emit_json(report.to_json())
-    else:
-        for problem in report.problems:
-            say(f"{problem.kind}: {problem.detail}")
-        measured = "" if report.recall is None else f", recall@10 of the index {report.recall:.4f}"
-        say(f"{uri}: {report.intact:,} of {report.records:,} records are as they were written{measured}")
-    report.raise_for_problems(uri)
-
-
-@app.command(no_args_is_help=True)
-def repair(uri: Uri, as_json: Json = False) -> None:
-    """Take out what is damaged, so that the rest can be used; adding the sources again brings back what was lost.
-
-    `terraseek archive verify` says beforehand what that is. No data file is deleted before the next compact.
-
-    Example: `terraseek archive repair coast`
-    """
-    from ..archive import repair_archive
-
-    with show_progress("verifying") as progress:
-        report = repair_archive(uri, progress=progress)
-    if as_json:
-        emit_json({"schema": 1, **to_mapping(report)})
+        emit_json({"schema": 1, "threshold": threshold, "groups": [to_mapping(group) for group in groups]})
         return
-    say(
-        f"{uri}: {report.removed_rows:,} damaged rows taken out, {len(report.without_thumbnail):,} damaged thumbnails "
-        f"dropped, {len(report.went_back):,} damaged versions set aside"
-    )
-    for name in report.removed:
-        say(f"taken out: {name}")
+    rows = [(at, f"{group.score:.4f}", name) for at, group in enumerate(groups, start=1) for name in group.ids]
+    show_table("", ("group", "at least", "id"), rows)
+    say(f"{len(groups):,} groups, {len(rows):,} records in them", to=stderr)
 
 
-@app.command("export", no_args_is_help=True)
-def export_records(
-    uri: Uri,
-    out: Annotated[Path, typer.Argument(help="A .parquet, .geojson, .csv or .json (STAC ItemCollection) file.")],
-    labels_any: LabelsAny = None,
-    labels_all: LabelsAll = None,
-    labels_none: LabelsNone = None,
-    labels_exact: LabelsExact = None,
-    predicted_any: PredictedAny = None,
-    predicted_all: PredictedAll = None,
-    predicted_none: PredictedNone = None,
-    min_score: MinScore = None,
-    bbox: Bbox = None,
-    within: Within = None,
-    datetime: Datetime = None,
-    where: Where = None,
-    collection: Collections = None,
-    source: Sources = None,
-    as_json: Json = False,
-) -> None:
-    """Write records to one file. GeoParquet and STAC hold the vectors and can be imported again.
-
-    Example: `terraseek archive export coast coast.parquet --collection sentinel-2`
-    """
-    from ..archive import Archive, export_archive
-
-    condition = make_filter(
-        labels_any=labels_any,
-        labels_all=labels_all,
-        labels_none=labels_none,
-        labels_exact=labels_exact,
-        predicted_any=predicted_any,
-        predicted_all=predicted_all,
-        predicted_none=predicted_none,
-        min_score=min_score,
-        bbox=bbox,
-        within=within,
-        datetime=datetime,
-        where=where,
-        collections=collection,
-        sources=source,
-    )
-    with show_progress("exporting") as progress:
-        count = export_archive(Archive.open(uri), out, where=condition, progress=progress)
-    if as_json:
-        emit_json({"schema": 1, "path": str(out), "records": count})
-    else:
-        say(f"{out}: {count:,} records")
-
-
-@app.command("import", no_args_is_help=True)
-def import_records(
-    uri: Uri,
-    path: Annotated[Path, typer.Argument(help="A GeoParquet file or STAC ItemCollection with vectors.")],
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Take vectors although the file does not say which model made them.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Add records with the vectors that they bring, without encoding anything.
-
-    Example: `terraseek archive import coast coast.parquet`
-    """
-    from ..archive import Archive, import_archive
-
-    with show_progress("importing") as progress:
-        count = import_archive(Archive.open(uri), path, trust=trust, progress=progress)
-    if as_json:
-        emit_json({"schema": 1, "records": count})
-    else:
-        say(f"{uri}: {count:,} records imported")
+for command in (upkeep.compact, upkeep.index, upkeep.verify, upkeep.repair):
+    app.command(no_args_is_help=True)(command)
+app.command("export", no_args_is_help=True)(upkeep.export_records)
+app.command("import", no_args_is_help=True)(upkeep.import_records)

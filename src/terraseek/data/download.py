@@ -29,17 +29,18 @@ _MAX_GROWTH = 200  # unpacked bytes per packed byte: imagery reaches 10, a zip b
 
 
 def download_dataset(
-    name: str, root: str | Path, *, progress: Callable[[int, int], None] | None = None
+    name: str, root: str | Path, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Path, ...]:
     """Fetch a data set's archives and unpack them into `root`.
 
     Args:
         name: a registered data set.
         root: created if need be.
+        dry_run: check what can be checked here, fetch and write nothing.
         progress: called with (bytes done, bytes in all) for each archive.
 
     Returns:
-        What was unpacked.
+        What was, or would be, unpacked.
 
     Raises:
         UsageError: the source allows no direct download; the message says where to get the files by hand.
@@ -50,12 +51,16 @@ def download_dataset(
     if not origin.downloads:
         raise UsageError(f"{origin.title} has no direct download: get it from {origin.home} ({origin.terms})")
     root = Path(root).expanduser()
-    root.mkdir(parents=True, exist_ok=True)
+    if not dry_run:
+        root.mkdir(parents=True, exist_ok=True)
     _log.info("%s: %s", origin.title, origin.terms)
     unpacked = []
     for download in origin.downloads:
         if (there := root / download.folder).exists():
             raise UsageError(f"{there} exists already; remove it to download again")
+        unpacked.append(there)
+        if dry_run:
+            continue
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
             archive = Path(temporary) / "archive.zip"
             fetch(download, archive, progress)
@@ -64,7 +69,6 @@ def download_dataset(
             if not source.is_dir():
                 raise CorruptError(f"{download.url}: the archive has no folder {download.folder}")
             source.rename(there)
-        unpacked.append(there)
     return tuple(unpacked)
 
 

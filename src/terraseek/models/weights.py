@@ -76,8 +76,10 @@ def read_pickled_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def convert_weights(source: str | Path, target: str | Path) -> dict[str, tuple[int, ...]]:
+def convert_weights(source: str | Path, target: str | Path, *, dry_run: bool = False) -> dict[str, tuple[int, ...]]:
     """Write the tensors of a legacy .pt or .pth file as safetensors; returns name -> shape of what was written.
+
+    With `dry_run` everything is read and checked, and nothing is written.
 
     Raises:
         NotFoundError: there is no such file.
@@ -90,10 +92,11 @@ def convert_weights(source: str | Path, target: str | Path) -> dict[str, tuple[i
     if target.exists():
         raise UsageError(f"{target} exists already: name another target, or remove it first")
     state = read_pickled_weights(source)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    write_weights(state, partial)
-    partial.replace(target)
+    if not dry_run:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        write_weights(state, partial)
+        partial.replace(target)
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 

@@ -45,6 +45,7 @@ def synthesize(
     seed: int = 0,
     size: int = 256,
     layout: Layout = "ucmerced-ml",
+    dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Paint aerial-like scenes with 17 long-tailed labels and five captions each, and write them as a data set.
@@ -62,6 +63,7 @@ def synthesize(
         seed: same seed, same files.
         size: edge in pixels.
         layout: which distribution to imitate.
+        dry_run: check everything and write nothing.
         progress: called with (done, total).
 
     Raises:
@@ -75,6 +77,8 @@ def synthesize(
         raise ConfigError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not an empty folder; name one that does not exist yet")
+    if dry_run:
+        return
     items = []
     for scene, name, rendered, captions in _scenes(images, seed, size):
         _write_image(out, layout, scene.name, name, rendered)
