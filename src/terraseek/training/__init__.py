@@ -3,6 +3,7 @@
 from .augmentation import augment
 from .datamodule import Batch, ImageData, PixelSplit, band_statistics
 from .evaluation import embed_dataset, evaluate_model
+from .knowledge import Knowledge, KnowledgeMode, mine_captions, mine_concepts
 from .recipe import (
     ArchitectureConfig,
     AugmentationConfig,
@@ -36,6 +37,8 @@ __all__ = [
     "DataConfig",
     "ImageData",
     "ImageTask",
+    "Knowledge",
+    "KnowledgeMode",
     "LabelAwareBatches",
     "LossConfig",
     "OptimizerConfig",
@@ -53,6 +56,8 @@ __all__ = [
     "evaluate_model",
     "label_coverage",
     "load_recipe",
+    "mine_captions",
+    "mine_concepts",
     "repeat_factors",
     "train",
 ]
