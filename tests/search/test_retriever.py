@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from terraseek.archive import Archive, Record
+from terraseek.archive import Archive, Filter, Record, View
 from terraseek.errors import ImageError, ModelMismatchError, NotFoundError, QueryError, UsageError
 from terraseek.search import Query, Retriever
 
@@ -174,6 +174,35 @@ def test_diversity_spreads_the_hits(archive, encoder) -> None:
     assert likeness(spread.ids) < likeness(plain.ids) - 0.05
     assert spread.next is None
     assert retriever.search(Query(text="red", k=4, diversity=0.0)).ids == plain.ids
+
+
+@pytest.mark.parametrize("form", ["mean", "max", "diverse", "listing"])
+def test_one_search_sees_one_version(archive, encoder, monkeypatch, form) -> None:
+    """Another process empties the archive in the middle of a search: the page is still of one piece."""
+    everything = archive.ids()
+    query = {
+        "mean": Query(like=everything[0], k=5),
+        "max": Query(like=everything[:2], combine="max", k=5),
+        "diverse": Query(vector=np.ones(archive.dim), diversity=0.5, k=5),
+        "listing": Query(k=5),
+    }[form]
+    expected = Retriever(archive, encoder).search(query)
+    other = Archive.open(archive.uri)
+
+    def then_emptied(method):
+        def run(view, *arguments, **options):
+            answer = method(view, *arguments, **options)
+            other.remove(Filter())
+            return answer
+
+        return run
+
+    for name in ("search", "ids", "vectors"):
+        monkeypatch.setattr(View, name, then_emptied(getattr(View, name)))
+    page = Retriever(archive, encoder).search(query)
+    assert len(other) == 0
+    assert page == expected
+    assert page.matched == len(everything) - len(query.like)
 
 
 def test_page_as_json(archive, encoder) -> None:

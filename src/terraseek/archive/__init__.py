@@ -14,6 +14,7 @@ from .reports import Problem, RepairReport, VerifyReport
 from .sources import Source, dataset_sources, find_sources
 from .stac import stac_item
 from .verify import repair_archive, verify_archive
+from .view import View
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -34,6 +35,7 @@ __all__ = [
     "RepairReport",
     "Source",
     "VerifyReport",
+    "View",
     "Window",
     "bbox_of",
     "box_geometry",

@@ -19,7 +19,7 @@ from .schema import vector_matrix
 from .snapshot import Snapshot
 from .storage import take
 
-__all__ = ["ann_candidates", "build_index", "has_index"]
+__all__ = ["ann_candidates", "build_index", "has_index", "index_status"]
 
 SCAN_BELOW = 20_000
 """Filters that keep fewer rows than this are ranked exactly: reading so many vectors is cheap, a graph walk that
@@ -50,6 +50,15 @@ def build_index(table: Any) -> None:
 def has_index(table: Any) -> bool:
     """Whether the table has an index over its vectors."""
     return any("vector" in entry.columns for entry in table.list_indices())
+
+
+def index_status(table: Any) -> dict[str, Any] | None:
+    """Kind of the index over the vectors, and how many rows are in it and beside it; None without one."""
+    for entry in table.list_indices():
+        if "vector" in entry.columns:
+            stats = table.index_stats(entry.name)
+            return {"kind": stats.index_type, "indexed": stats.num_indexed_rows, "rest": stats.num_unindexed_rows}
+    return None
 
 
 def ann_candidates(

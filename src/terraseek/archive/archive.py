@@ -6,37 +6,31 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from ..errors import CorruptError, NotFoundError, UsageError
 from ..typing import Encoder, FloatArray
-from .ann import build_index
+from .ann import build_index, index_status
 from .filters import Filter
-from .footprint import Bbox, bbox_of_boxes
+from .footprint import bbox_of_boxes
 from .lock import writer_lock
 from .manifest import Manifest, ModelIdentity
-from .ranking import Mode, Ranking, rank
+from .notes import SourceNotes
+from .ranking import Mode, Ranking
 from .record import Record
 from .reports import VerifyReport
 from .schema import BBOX_COLUMNS, check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
 from .storage import connect, local_directory, open_table, quote, remove_old_versions, storage_errors
+from .view import View
 
 __all__ = ["AddResult", "Archive", "CompactResult"]
 
-RECORDS, SOURCES = "records", "sources"
-SOURCES_SCHEMA = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("state", pa.string(), nullable=False),
-        pa.field("records", pa.int64(), nullable=False),
-    ]
-)
+RECORDS = "records"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +77,7 @@ class Archive:
         self._table = table
         self._snapshot: Snapshot | None = None
         self._guard = threading.RLock()
+        self._notes = SourceNotes(uri, connection)
 
     # -- making and opening ---------------------------------------------------------------------------------------
 
@@ -121,8 +116,11 @@ class Archive:
             if directory is not None:
                 directory.mkdir(parents=True, exist_ok=True)
             with writer_lock(directory):
+                connection = connect(uri, storage_options)
+                SourceNotes(uri, connection).make()
+                # Last: it is this table that makes the folder an archive.
                 schema = records_schema(manifest.model.dim, manifest.to_metadata())
-                connect(uri, storage_options).create_table(RECORDS, schema=schema, exist_ok=True)
+                connection.create_table(RECORDS, schema=schema, exist_ok=True)
         return cls.open(uri, model, storage_options=storage_options)
 
     @classmethod
@@ -173,16 +171,48 @@ class Archive:
 
     def snapshot(self) -> Snapshot:
         """The newest version, pinned: it stays as it is whatever is written meanwhile."""
-        with self._guard, storage_errors(self.uri, "reading it"):
+        with self._guard:
+            while True:
+                version = self._newest()
+                try:
+                    return self._snapshot_of(version)
+                except CorruptError:
+                    if self._newest() == version:  # else it was compacted away while it was being read
+                        raise
+
+    def _newest(self) -> int:
+        with storage_errors(self.uri, "reading it"):
             self._table.checkout_latest()
-            version = int(self._table.version)
-            if self._snapshot is None or self._snapshot.version != version:
+            return int(self._table.version)
+
+    def _snapshot_of(self, version: int) -> Snapshot:
+        previous = self._snapshot
+        if previous is None or previous.version != version:
+            with storage_errors(self.uri, "reading it"):
                 table = open_table(self.connection, RECORDS, self.uri, version)
-                previous = self._snapshot
-                self._snapshot = (
-                    Snapshot.load(table, version) if previous is None else previous.successor(table, version)
-                )
-            return self._snapshot
+                fresh = Snapshot.load(table, version) if previous is None else previous.successor(table, version)
+            self._snapshot = previous = fresh
+        return previous
+
+    def view(self) -> View:
+        """The newest version, for several questions that must agree; see `read`."""
+        return View(self.uri, self.snapshot(), self.dim)
+
+    def read(self, question: Callable[[View], T]) -> T:
+        """The answer of one version to a question, be it made of many.
+
+        Where a compaction removes the files of that version meanwhile, the newest one is asked instead.
+
+        Raises:
+            CorruptError: a file is missing or altered, and not because of a newer version.
+        """
+        while True:
+            view = self.view()
+            try:
+                return question(view)
+            except CorruptError:
+                if self._newest() == view.version:
+                    raise
 
     def __len__(self) -> int:
         with self._guard, storage_errors(self.uri, "counting its records"):
@@ -191,127 +221,47 @@ class Archive:
 
     def count(self, where: Filter) -> int:
         """How many records pass a filter."""
-        return int(self._positions(self.snapshot(), where).size)
+        return self.read(lambda view: view.count(where))
 
     def ids(self, where: Filter | None = None) -> tuple[str, ...]:
         """The ids of the records that pass, sorted."""
-        with storage_errors(self.uri, "reading ids"):
-            snapshot = self.snapshot()
-            return tuple(sorted(snapshot.ids(self._positions(snapshot, where or Filter()))))
+        return self.read(lambda view: view.ids(where))
 
     def get(self, ids: Sequence[str], *, thumbnails: bool = True) -> tuple[Record, ...]:
-        """The records with these ids, in this order.
-
-        Raises:
-            NotFoundError: there is no record of one of the ids.
-            CorruptError: a record is not what was written.
-        """
-        snapshot = self.snapshot()
-        with storage_errors(self.uri, "reading records"):
-            return tuple(snapshot.records(self._find(snapshot, ids), thumbnails=thumbnails))
+        """The records with these ids, in this order, see `View.get`."""
+        return self.read(lambda view: view.get(ids, thumbnails=thumbnails))
 
     def vectors(self, ids: Sequence[str]) -> FloatArray:
-        """The unit vectors of the records with these ids, (N, D) float32, in this order.
-
-        Raises:
-            NotFoundError: there is no record of one of the ids.
-            CorruptError: a vector is not what was written.
-        """
-        snapshot = self.snapshot()
-        with storage_errors(self.uri, "reading vectors"):
-            return snapshot.vectors(self._find(snapshot, ids), self.dim)
+        """The unit vectors of the records with these ids, (N, D) float32, see `View.vectors`."""
+        return self.read(lambda view: view.vectors(ids))
 
     def search(
         self, vector_D: FloatArray, k: int = 10, where: Filter | None = None, *, mode: Mode = "exact"
     ) -> Ranking:
-        """The `k` records nearest to a vector among those that pass the filter, best first; ties go by id.
-
-        Args:
-            vector_D: any length but zero; only its direction counts.
-            k: how many; fewer come back only where fewer pass.
-            where: applied before ranking.
-            mode: "exact" looks at every vector in memory; "ann" uses the index on disk (see `build_index`).
-
-        Raises:
-            UsageError: a vector of another dimension, not finite or zero; k below 1.
-            QueryError: the filter names a label that no record has.
-        """
-        query_D = check_vectors(["query"], np.atleast_2d(np.asarray(vector_D)), self.dim)[0]
-        if k < 1:
-            raise UsageError(f"k is {k}, it must be at least 1")
-        with storage_errors(self.uri, "searching it"):
-            return rank(self.snapshot(), query_D, k, where or Filter(), mode)
+        """The `k` records nearest to a vector among those that pass the filter, see `View.search`."""
+        return self.read(lambda view: view.search(vector_D, k, where, mode=mode))
 
     def facets(self, where: Filter | None = None) -> dict[str, dict[str, int]]:
-        """How many of the records that pass have each label, and how many are in each collection; most first.
-
-        "labels" are those given; "predicted" are those that a model predicted with the filter's `min_score` or more.
-        """
-        condition = where or Filter()
-        with storage_errors(self.uri, "counting facets"):
-            snapshot = self.snapshot()
-            mask = snapshot.mask(condition)
-
-            def counted(having: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
-                return {at: len(rows) if mask is None else int(mask[rows].sum()) for at, rows in having.items()}
-
-            column = snapshot.column("collection")
-            collections = (column if mask is None else column.filter(pa.array(mask))).value_counts().to_pylist()
-            return {
-                "labels": _most_first(counted(snapshot.given_labels())),
-                "predicted": _most_first(counted(snapshot.predicted_labels(float(condition.min_score)))),
-                "collections": _most_first({found["values"]: found["counts"] for found in collections}),
-            }
+        """How many records that pass have each label and are in each collection, see `View.facets`."""
+        return self.read(lambda view: view.facets(where))
 
     def status(self) -> dict[str, Any]:
         """What the archive holds, as JSON values (schema 1)."""
         with storage_errors(self.uri, "reading its status"):
-            snapshot = self.snapshot()
-            facets = self.facets()
-            moments = pc.min_max(snapshot.column("datetime")).as_py()
             return {
                 "schema": 1,
                 "uri": self.uri,
                 "format": self.manifest.format,
-                "version": snapshot.version,
-                "records": snapshot.size,
-                "collections": facets["collections"],
-                "labels": facets["labels"],
-                "predicted": facets["predicted"],
-                "sources": pc.count_distinct(snapshot.column("source")).as_py(),
-                "bbox": self._extent(snapshot),
-                "datetime": [end and end.isoformat() for end in (moments["min"], moments["max"])],
+                **self.read(_summary),
                 "model": asdict(self.model),
-                "index": self._index_status(),
+                "index": index_status(self._table),
                 "bytes": self._bytes(),
             }
-
-    def _extent(self, snapshot: Snapshot) -> Bbox | None:
-        columns = snapshot.columns(BBOX_COLUMNS)
-        return bbox_of_boxes(*(columns[side].to_numpy(zero_copy_only=False) for side in BBOX_COLUMNS))
-
-    def _index_status(self) -> dict[str, Any] | None:
-        for entry in self._table.list_indices():
-            if "vector" in entry.columns:
-                stats = self._table.index_stats(entry.name)
-                return {"kind": stats.index_type, "indexed": stats.num_indexed_rows, "rest": stats.num_unindexed_rows}
-        return None
 
     def _bytes(self) -> int | None:
         if self._directory is None:
             return None
         return sum(path.stat().st_size for path in self._directory.rglob("*") if path.is_file())
-
-    def _positions(self, snapshot: Snapshot, where: Filter) -> NDArray[np.int64]:
-        mask = snapshot.mask(where)
-        return np.arange(snapshot.size) if mask is None else np.flatnonzero(mask)
-
-    def _find(self, snapshot: Snapshot, ids: Sequence[str]) -> NDArray[np.int64]:
-        positions = snapshot.find(ids)
-        if (positions < 0).any():
-            missing = ids[int(np.argmin(positions))]
-            raise NotFoundError(f"{self.uri} has no record {missing!r:.100}")
-        return positions
 
     def verify(self, *, recall: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Compare everything with its checksum, see `terraseek.archive.verify_archive`."""
@@ -345,7 +295,8 @@ class Archive:
         """
         unit_ND = check_vectors([record.id for record in records], vectors_ND, self.dim)
         last = latest_of_each(records)
-        batch = records_table([records[at] for at in last], unit_ND[last], self._schema)
+        schema = records_schema(self.dim, self.manifest.to_metadata())
+        batch = records_table([records[at] for at in last], unit_ND[last], schema)
         result = AddResult(added=0, updated=0)
         with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "adding records"):
             if len(batch):
@@ -354,12 +305,8 @@ class Archive:
                 done = merge.execute(batch)
                 result = AddResult(added=done.num_inserted_rows, updated=done.num_updated_rows)
             if complete:
-                self._note(complete)
+                self._notes.write(complete, self.snapshot().source_counts(list(complete)))
         return result
-
-    @property
-    def _schema(self) -> pa.Schema:
-        return records_schema(self.dim, self.manifest.to_metadata())
 
     def remove(self, ids: Sequence[str] | Filter, *, wait: float = 10.0) -> int:
         """Take records out, in one commit; their bytes go with the next `compact`.
@@ -391,9 +338,7 @@ class Archive:
             before = self._bytes()
             self._table.checkout_latest()
             remove_old_versions(self._table)
-            if (sources := self._sources()) is not None:
-                self._forget_empty(sources)
-                remove_old_versions(sources)
+            self._notes.compact(self._present())
             return CompactResult(bytes_before=before, bytes_after=self._bytes())
 
     def build_index(self, *, wait: float = 10.0) -> None:
@@ -413,46 +358,29 @@ class Archive:
 
         A source whose records have all been removed is not among them; one that gave no records (all nodata) is.
         """
-        with storage_errors(self.uri, "reading its sources"), self._guard:
-            noted = self._sources()
-            if noted is None:
-                return {}
-            rows = noted.search().to_arrow().to_pylist()
-            present = set(self.snapshot().column("source").unique().to_pylist())
-        return {row["source"]: row["state"] for row in rows if row["records"] == 0 or row["source"] in present}
-
-    def _sources(self) -> Any | None:
-        try:
-            return open_table(self.connection, SOURCES, self.uri)
-        except (NotFoundError, CorruptError):
-            # A cache of what is complete: where it is lost, sources are read again.
-            return None
-
-    def _note(self, complete: Mapping[str, str]) -> None:
-        counts = self.snapshot().source_counts(list(complete))
-        rows = [{"source": s, "state": state, "records": counts[s]} for s, state in complete.items()]
-        table = self._sources()
-        if table is None:
-            table = self.connection.create_table(SOURCES, schema=SOURCES_SCHEMA, mode="overwrite")
-        merge = table.merge_insert("source").when_matched_update_all().when_not_matched_insert_all()
-        merge.execute(pa.Table.from_pylist(rows, schema=SOURCES_SCHEMA))
+        with self._guard:
+            return self._notes.read(self._present())
 
     def forget_sources(self, sources: frozenset[str] | None) -> None:
         """Note these sources (None: all) as incomplete, so that they are read again when next added."""
-        with writer_lock(self._directory), self._guard, storage_errors(self.uri, "forgetting sources"):
-            table = self._sources()
-            if table is not None and sources is None:
-                table.delete("true")
-            elif table is not None and sources:
-                table.delete(f"source IN ({', '.join(map(quote, sorted(sources)))})")
+        with writer_lock(self._directory), self._guard:
+            self._notes.forget(sources)
 
-    def _forget_empty(self, sources: Any) -> None:
-        present = set(self.snapshot().column("source").unique().to_pylist())
-        rows = sources.search().to_arrow().to_pylist()
-        gone = [row["source"] for row in rows if row["records"] and row["source"] not in present]
-        if gone:
-            sources.delete(f"source IN ({', '.join(map(quote, gone))})")
+    def _present(self) -> set[str]:
+        return set(self.snapshot().column("source").unique().to_pylist())
 
 
-def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
-    return {name: n for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n}
+def _summary(view: View) -> dict[str, Any]:
+    snapshot, facets = view.snapshot, view.facets()
+    moments = pc.min_max(snapshot.column("datetime")).as_py()
+    columns = snapshot.columns(BBOX_COLUMNS)
+    return {
+        "version": view.version,
+        "records": snapshot.size,
+        "collections": facets["collections"],
+        "labels": facets["labels"],
+        "predicted": facets["predicted"],
+        "sources": pc.count_distinct(snapshot.column("source")).as_py(),
+        "bbox": bbox_of_boxes(*(columns[side].to_numpy(zero_copy_only=False) for side in BBOX_COLUMNS)),
+        "datetime": [end and end.isoformat() for end in (moments["min"], moments["max"])],
+    }

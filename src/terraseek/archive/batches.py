@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..typing import FloatArray
-from .archive import Archive
 from .record import Record
+from .view import View
 
-__all__ = ["BATCH", "Batch", "Progress", "archive_batches"]
+__all__ = ["BATCH", "Batch", "Progress", "view_batches"]
 
 BATCH = 5_000
 Progress: TypeAlias = Callable[[int, int], None]
@@ -24,10 +24,10 @@ class Batch:
     vectors_ND: FloatArray
 
 
-def archive_batches(archive: Archive, ids: list[str], progress: Progress | None) -> Iterator[Batch]:
+def view_batches(view: View, ids: list[str], progress: Progress | None) -> Iterator[Batch]:
     """The records with these ids, in this order, and their vectors."""
     for start in range(0, len(ids), BATCH):
         part = ids[start : start + BATCH]
-        yield Batch(records=archive.get(part), vectors_ND=archive.vectors(part))
+        yield Batch(records=view.get(part), vectors_ND=view.vectors(part))
         if progress:
             progress(start + len(part), len(ids))

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 from ..errors import ConfigError, NotFoundError, TerraseekError, UsageError
 from ..registry import nearest
 from .archive import Archive
-from .batches import Progress, archive_batches
+from .batches import Progress, view_batches
 from .features import write_geojson
 from .filters import Filter
 from .geoparquet import read_geoparquet, write_geoparquet
@@ -16,6 +16,7 @@ from .hilbert import hilbert_order
 from .manifest import ModelIdentity
 from .stac import read_items, write_stac
 from .table import write_csv
+from .view import View
 
 __all__ = ["ExportFormat", "export_archive", "import_archive"]
 
@@ -58,17 +59,22 @@ def export_archive(
     assert chosen is not None
     if dry_run:
         return archive.count(where or Filter())
-    ids = hilbert_order(archive, archive.ids(where))
-    partial = path.with_name(path.name + ".partial")
+    write, partial = WRITERS[chosen], path.with_name(path.name + ".partial")
+
+    def written(view: View) -> int:
+        ids = hilbert_order(view, view.ids(where))
+        write(partial, archive, view_batches(view, ids, progress))
+        return len(ids)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        WRITERS[chosen](partial, archive, archive_batches(archive, ids, progress))
+        count = archive.read(written)
         partial.replace(path)
     except OSError as error:
         raise TerraseekError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         partial.unlink(missing_ok=True)
-    return len(ids)
+    return count
 
 
 def import_archive(

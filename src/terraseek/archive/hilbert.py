@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .archive import Archive
+from .view import View
 
 __all__ = ["hilbert_distance", "hilbert_order"]
 
 
-def hilbert_order(archive: Archive, ids: tuple[str, ...]) -> list[str]:
+def hilbert_order(view: View, ids: tuple[str, ...]) -> list[str]:
     """The ids along a Hilbert curve over the globe, so that a reader of one region reads few pages."""
-    snapshot = archive.snapshot()
-    boxes = snapshot.columns(["west", "south", "east", "north"])
-    positions = snapshot.find(ids)
+    boxes = view.snapshot.columns(["west", "south", "east", "north"])
+    positions = view.snapshot.find(ids)
     there = positions >= 0
     west, south, east, north = (boxes[side].to_numpy(zero_copy_only=False)[positions] for side in boxes)
     x, y = np.where(west <= east, (west + east) / 2, west), (south + north) / 2

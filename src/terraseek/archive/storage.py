@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -46,36 +48,64 @@ def storage_errors(uri: str, doing: str) -> Iterator[None]:
     Raises:
         BusyError: another writer committed at the same time.
         CorruptError: a file of the archive is missing, truncated or altered.
-        TerraseekError: anything else, a full disk among it.
+        TerraseekError: the machine or the storage failed (disk full, no open files left, a read error), which says
+            nothing about the archive's files.
     """
     try:
         yield
     except TerraseekError:
         raise
-    except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError, pa.ArrowException) as error:
         raise _translated(error, uri, doing) from error
     except BaseException as error:
-        # A panic in Rust code reaches Python as a BaseException; Lance panics on some altered files.
-        if type(error).__name__ == "PanicException":
-            raise CorruptError(f"{uri}: a file cannot be decoded while {doing}: {_first_line(error)}") from None
+        # Lance panics on some altered files; its panics are of classes that cannot be imported, one of them not even
+        # an Exception.
+        if type(error).__name__ in ("PanicException", "RustPanic"):
+            raise CorruptError(
+                f"{uri}: a file cannot be decoded while {doing} ({_first_line(error)}); "
+                "run `archive verify`, then `archive repair`"
+            ) from None
         raise
 
 
+_SYSTEM_ERRORS = {
+    errno.ENOSPC: "the disk is full while {doing}; nothing was changed, free space and try again",
+    errno.EDQUOT: "the disk quota is used up while {doing}; nothing was changed, free space and try again",
+    errno.EFBIG: "a file would exceed the size limit (ulimit -f) while {doing}; nothing was changed",
+    errno.EMFILE: "too many open files while {doing}; raise the limit (ulimit -n) and try again",
+    errno.ENFILE: "the system has too many open files while {doing}; try again later",
+    errno.ENOMEM: "not enough memory while {doing}",
+    errno.EIO: "the disk failed to read or write while {doing} ({reason}); see the system's log",
+    errno.EACCES: "no permission while {doing} ({reason})",
+    errno.EPERM: "no permission while {doing} ({reason})",
+    errno.EROFS: "no permission while {doing} ({reason})",
+}
+_SYSTEM_TEXTS = {"no space left": errno.ENOSPC, "quota": errno.EDQUOT, "permission denied": errno.EACCES}
+_BUSY_TEXTS = ("commit conflict", "concurrent", "retryable")
+
+
 def _translated(error: Exception, uri: str, doing: str) -> TerraseekError:
-    text = str(error)
-    folded = text.lower()
-    if isinstance(error, MemoryError):
-        return TerraseekError(f"{uri}: not enough memory while {doing}")
-    if "no space left" in folded or "os error 28" in folded or "quota" in folded:
-        return TerraseekError(f"{uri}: the disk is full while {doing}; nothing was changed, free space and try again")
-    if "permission denied" in folded or "read-only file system" in folded:
-        return TerraseekError(f"{uri}: no permission while {doing}: {_first_line(error)}")
-    if "commit conflict" in folded or "concurrent" in folded or "retryable" in folded:
+    folded = str(error).lower()
+    reason = _SYSTEM_ERRORS.get(_error_number(error, folded))
+    if reason is not None:
+        return TerraseekError(f"{uri}: " + reason.format(doing=doing, reason=_first_line(error)))
+    if any(text in folded for text in _BUSY_TEXTS):
         return BusyError(f"{uri}: another writer committed while {doing}; try again")
     return CorruptError(
         f"{uri}: a file is missing, truncated or altered ({_first_line(error)}) while {doing}; "
         "run `archive verify`, then `archive repair`"
     )
+
+
+def _error_number(error: Exception, folded: str) -> int:
+    """The system's number of an error, which Lance passes on as text alone; 0 if the system has no part in it."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if (match := re.search(r"os error (\d+)", folded)) is not None:
+        return int(match[1])
+    return next((number for text, number in _SYSTEM_TEXTS.items() if text in folded), 0)
 
 
 def _first_line(error: BaseException, limit: int = 240) -> str:

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..errors import CorruptError, TerraseekError
-from .archive import RECORDS, SOURCES, Archive
+from .archive import RECORDS, Archive
 from .lock import writer_lock
+from .notes import SOURCES
 from .reports import Problem, RepairReport, VerifyReport
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
 from .snapshot import Snapshot

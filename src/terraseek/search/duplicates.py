@@ -51,8 +51,7 @@ def near_duplicates(
     """
     if not 0 < threshold <= 1:
         raise UsageError(f"threshold is {threshold}, it must be above 0 and at most 1")
-    ids = archive.ids(where)
-    vectors_ND = archive.vectors(ids)
+    ids, vectors_ND = archive.read(lambda view: (found := view.ids(where), view.vectors(found)))
     parent = list(range(len(ids)))
 
     def root(at: int) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from ..archive import Archive, Ranking, Record
-from ..errors import CorruptError, QueryError, UsageError
+from ..archive import Archive, Ranking, Record, View
+from ..errors import QueryError, UsageError
 from ..images import read_image
 from ..typing import Encoder, FloatArray, ImageArray
 from .diversity import mmr
@@ -21,7 +21,6 @@ __all__ = ["Retriever"]
 Scored: TypeAlias = list[tuple[float | None, str]]
 POOL = 5
 """Diversity chooses among this many times k candidates."""
-ATTEMPTS = 3
 
 
 class Retriever:
@@ -60,47 +59,43 @@ class Retriever:
             UsageError: the query brings an image or a text and there is no encoder for it.
             ImageError: an example image cannot be read.
         """
-        vectors = self.vectors(query)
-        for attempt in range(ATTEMPTS):
-            try:
-                return self._page(query, vectors)
-            except CorruptError:
-                # A compaction may have removed the version that was being read; a newer one is then there.
-                if attempt + 1 == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        examples = self._encode(query)
+        # One version answers all of it: what it resembles, how many match, which are the hits and what they are.
+        return self.archive.read(lambda view: self._page(view, query, self._combine(view, query, examples)))
 
-    def _page(self, query: Query, vectors_ND: FloatArray) -> Page:
+    def _page(self, view: View, query: Query, vectors_ND: FloatArray) -> Page:
         digest = query.digest()
         cursor = None if query.after is None else Cursor.decode(query.after, digest)
         if not len(vectors_ND):
-            return self._listing(query, digest, cursor)
+            return self._listing(view, query, digest, cursor)
         if query.diversity:
-            return self._diverse(query, vectors_ND)
-        found, rankings = self._following(query, vectors_ND, cursor)
+            return self._diverse(view, query, vectors_ND)
+        found, rankings = self._following(view, query, vectors_ND, cursor)
         records = _records_of(rankings, [name for _, name in found[: query.k]])
         return self._made(query, cursor, digest, rankings[0].matched, found, records)
 
-    def _following(self, query: Query, vectors_ND: FloatArray, cursor: Cursor | None) -> tuple[Scored, list[Ranking]]:
+    def _following(
+        self, view: View, query: Query, vectors_ND: FloatArray, cursor: Cursor | None
+    ) -> tuple[Scored, list[Ranking]]:
         """Up to k + 1 hits after the cursor: the one too many tells whether there is a further page."""
         fetch = query.k + 1 + (cursor.seen if cursor else 0)
         while True:
-            rankings = [self.archive.search(vector_D, fetch, query.filter, mode=query.mode) for vector_D in vectors_ND]
+            rankings = [view.search(vector_D, fetch, query.filter, mode=query.mode) for vector_D in vectors_ND]
             found = [pair for pair in _best_of(rankings) if cursor is None or cursor.precedes(*pair)]
             # Records that came since the last page may push what follows it further back.
             if len(found) > query.k or fetch >= rankings[0].matched:
                 return found[: query.k + 1], rankings
             fetch = min(rankings[0].matched, 2 * fetch)
 
-    def _listing(self, query: Query, digest: str, cursor: Cursor | None) -> Page:
-        ids = self.archive.ids(query.filter)
+    def _listing(self, view: View, query: Query, digest: str, cursor: Cursor | None) -> Page:
+        ids = view.ids(query.filter)
         found: Scored = [(None, name) for name in ids if cursor is None or name > cursor.id]
-        records = self.archive.get([name for _, name in found[: query.k]], thumbnails=False)
+        records = view.get([name for _, name in found[: query.k]], thumbnails=False)
         return self._made(query, cursor, digest, len(ids), found, records)
 
-    def _diverse(self, query: Query, vectors_ND: FloatArray) -> Page:
-        pool = self.archive.search(vectors_ND[0], query.k * POOL, query.filter, mode=query.mode)
-        order = mmr(self.archive.vectors(pool.ids), np.array(pool.scores), query.k, query.diversity)
+    def _diverse(self, view: View, query: Query, vectors_ND: FloatArray) -> Page:
+        pool = view.search(vectors_ND[0], query.k * POOL, query.filter, mode=query.mode)
+        order = mmr(view.vectors(pool.ids), np.array(pool.scores), query.k, query.diversity)
         found: Scored = [(pool.scores[at], pool.ids[at]) for at in order]
         return self._made(query, None, "", pool.matched, found, _records_of([pool], [name for _, name in found]))
 
@@ -132,12 +127,18 @@ class Retriever:
 
         A query without examples has none.
         """
-        sides = {
+        examples = self._encode(query)
+        return self.archive.read(lambda view: self._combine(view, query, examples))
+
+    def _encode(self, query: Query) -> dict[str, FloatArray]:
+        return {
             "image": self._encode_images(query.image),
             "text": self._encode_texts(query.text),
             "vector": np.empty((0, self.archive.dim)) if query.vector is None else self._own(query.vector),
-            "like": self.archive.vectors(query.like) if query.like else np.empty((0, self.archive.dim)),
         }
+
+    def _combine(self, view: View, query: Query, examples: Mapping[str, FloatArray]) -> FloatArray:
+        sides = {**examples, "like": view.vectors(query.like) if query.like else np.empty((0, view.dim))}
         if query.combine == "max":
             return np.concatenate(list(sides.values())).astype(np.float32)
         present = {name: rows_ND for name, rows_ND in sides.items() if len(rows_ND)}
@@ -147,7 +148,7 @@ class Retriever:
         total_D = sum(query.weights.get(name, 1.0) * _unit(rows_ND.mean(axis=0)) for name, rows_ND in present.items())
         total_D = np.asarray(total_D, np.float64)
         if query.not_like:
-            total_D = _unit(total_D) - query.negative_weight * self.archive.vectors(query.not_like).mean(axis=0)
+            total_D = _unit(total_D) - query.negative_weight * view.vectors(query.not_like).mean(axis=0)
         return _unit(total_D)[None].astype(np.float32)
 
     def _own(self, vectors_ND: FloatArray) -> FloatArray:

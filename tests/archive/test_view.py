@@ -1,0 +1,51 @@
+"""One version answers several questions alike, whatever is written between them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from terraseek.archive import Archive, Filter
+from terraseek.archive.view import View
+from terraseek.errors import CorruptError, NotFoundError
+
+
+def test_a_view_stays_while_the_archive_goes_on(filled: Archive, records_of) -> None:
+    view = filled.view()
+    other = Archive.open(filled.uri)
+    before, query = view.ids(), np.ones(filled.dim)
+    ranked = view.search(query, 20)
+    other.remove(ranked.ids[:10])
+    other.add(*records_of(5, seed=9, prefix="new"))
+    assert view.ids() == before
+    assert len(view) == view.count(Filter()) == 300
+    assert view.search(query, 20) == ranked
+    assert [record.id for record in view.get(ranked.ids)] == list(ranked.ids)
+    np.testing.assert_array_equal(view.vectors(before).shape, (300, filled.dim))
+    assert len(filled.view()) == len(filled) == 295
+    assert filled.view().version > view.version
+
+
+def test_a_question_is_asked_again_when_its_version_is_compacted_away(filled: Archive) -> None:
+    other = Archive.open(filled.uri)
+    asked: list[int] = []
+
+    def question(view: View) -> int:
+        asked.append(view.version)
+        if len(asked) == 1:
+            other.remove([f"r{at:05d}" for at in range(100)])  # enough that compacting rewrites the file
+            other.compact()
+        return len(view.get(view.ids()))
+
+    assert filled.read(question) == 200
+    assert len(asked) == 2
+
+
+def test_damage_is_not_taken_for_compaction(filled: Archive) -> None:
+    def question(view: View) -> None:
+        raise CorruptError("a file is altered")
+
+    with pytest.raises(CorruptError, match="a file is altered"):
+        filled.read(question)
+    with pytest.raises(NotFoundError, match="no record 'nowhere'"):
+        filled.view().get(["nowhere"])
