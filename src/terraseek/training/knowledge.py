@@ -127,7 +127,8 @@ class Knowledge:
     @property
     def frequency_C(self) -> NDArray[np.float64]:  # noqa: N802 - the shape suffix
         """Share of the images whose score for each concept is above 0."""
-        return (self.scores_NC > 0).sum(0) / max(len(self.ids), 1)
+        share_C: NDArray[np.float64] = (self.scores_NC > 0).sum(0) / max(len(self.ids), 1)
+        return share_C
 
     def rarity(self, gamma: float = 1.0, kappa: float = 30.0) -> NDArray[np.float64]:
         """Rarity of each concept, (C,): see `terraseek.relevance.label_rarity`."""
@@ -244,7 +245,8 @@ def align(counts: Mapping[str, Mapping[str, int]], concepts: Sequence[str]) -> N
         for word, count in words.items():
             if word in column:
                 scores_NC[row, column[word]] = count
-    return scores_NC / np.maximum(scores_NC.max(1, keepdims=True, initial=0), 1)
+    scores_NC /= np.maximum(scores_NC.max(1, keepdims=True, initial=0), 1)
+    return scores_NC
 
 
 def mine_captions(

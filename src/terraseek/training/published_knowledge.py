@@ -52,7 +52,7 @@ def construct_published(captions: Sequence[str]) -> dict[str, int]:
 
 
 def tag_lines(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    r"""The lines of a tag file: an image's place in the caption file, a tab, and ``word:count`` with a space after each.
+    r"""The lines of a tag file: an image's place in the caption file, a tab, ``word:count`` with a space after each.
 
     >>> list(tag_lines({"port_1.jpg": {"port": 5, "": 2}}))
     ['0\tport:5 :2 ']

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 __all__ = ["STOP_WORDS"]
 
-# What is a stop word is taken from the English list of 179 entries that NLTK distributes (nltk_data, corpora/stopwords),
-# an extension of the Snowball project's (https://snowballstem.org, BSD licence): concepts mined as KAMCL published them
-# need exactly these. The arrangement by kind is ours. 26 entries with an apostrophe are left out because words of
-# captions are cut there; what the cut leaves behind is in the last two groups.
+# Which words these are is taken from the English list of 179 entries that NLTK distributes (nltk_data,
+# corpora/stopwords), an extension of the Snowball project's (https://snowballstem.org, BSD licence): mining concepts as
+# KAMCL's published code did needs exactly these. The arrangement by kind is ours. 26 entries with an apostrophe are
+# left out because words of captions are cut there; what the cut leaves behind is in the last two groups.
 _GROUPS = (
     # pronouns
     "i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself "
