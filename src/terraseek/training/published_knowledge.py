@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _NO_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
-_BETWEEN_TOKENS = re.compile(r"[\s,.:;?!()\"`]+")
+_BETWEEN_TOKENS = re.compile(r"[\s,.:;?!()\[\]{}<>\"`&@#$%*]+")
 _CLITIC = re.compile(r"(?='s$|n't$)|'$")
 
 
@@ -64,7 +64,7 @@ def tag_lines(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 def word_vocabulary(captions: Iterable[str], least: int = 5) -> frozenset[str]:
     """The words that KAMCL's text encoder knows, and to which it confines concepts; built on train AND test captions.
 
-    The published code cuts captions into tokens with NLTK. The rule here (cut at white space and at sentence marks,
+    The published code cuts captions into tokens with NLTK. The rule here (cut at white space and at punctuation,
     then cut off a final ``'s`` or ``n't``) gives the same tokens wherever they decide: among all words that the tag
     files of RSICD and RSITMD name, the same ones pass. Tokens with a hyphen stay whole: they match no word there.
 
