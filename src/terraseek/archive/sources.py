@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -161,7 +162,8 @@ def find_sources(
     """All sources that `paths` name: files, folders with everything below them, STAC documents (`.json`) and APIs.
 
     Args:
-        paths: sources, and what was refused already, pass through unchanged.
+        paths: sources, and what was refused already, pass through unchanged. Links to folders inside folders are not
+            followed.
         bands: where band names are declared, files of a folder that end in them (``..._B04.tif``, ``..._B03.tif``)
             are one scene.
         kind: what files are taken for, see `Source`.
@@ -218,13 +220,16 @@ def dataset_sources(dataset: ImageDataset, split: str | None = None) -> Iterator
         )
 
 
-def _folder_sources(folder: Path, bands: Sequence[str], kind: Literal["auto", "image", "scene"]) -> Iterator[Source]:
-    known = IMAGE_SUFFIXES | RASTER_SUFFIXES
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in known and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def _folder_sources(
+    folder: Path, bands: Sequence[str], kind: Literal["auto", "image", "scene"]
+) -> Iterator[Source | Refused]:
+    files: list[Path] = []
+    for found in _files_below(folder):
+        if isinstance(found, Refused):
+            yield found
+        else:
+            files.append(found)
+    files.sort()
     scenes, grouped = _group_by_band(files, bands)
     for first in files:
         if first in scenes:
@@ -232,6 +237,28 @@ def _folder_sources(folder: Path, bands: Sequence[str], kind: Literal["auto", "i
             yield Source(href=str(_resolved(prefix)), files=stack, kind="scene", properties={"files": _names(stack)})
         elif first not in grouped:
             yield Source.of_file(first, kind=kind)
+
+
+def _files_below(folder: Path) -> Iterator[Path | Refused]:
+    """Files by whose suffix something to read may be in them, at any depth; folders that cannot be read as refused.
+
+    Hidden files and folders are passed over. Links to folders are not followed: they may lead in circles.
+    """
+    known = IMAGE_SUFFIXES | RASTER_SUFFIXES
+    waiting = [folder]
+    while waiting:  # a stack of one's own: pathlib recurses, and folders may be deeper than Python's stack
+        inside = waiting.pop()
+        try:
+            with os.scandir(inside) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(inside / entry.name)
+                    elif Path(entry.name).suffix.lower() in known:
+                        yield inside / entry.name
+        except OSError as error:
+            yield Refused(source=printable(inside), reason=f"this folder cannot be read ({error.strerror or error})")
 
 
 def _group_by_band(

@@ -58,9 +58,12 @@ def options(
     os.environ.setdefault("LANCE_LOG", "error")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter(verbose=verbose))
-    logger = logging.getLogger("terraseek")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    # What GDAL has to say about a damaged file is in the reason why it is refused.
+    levels = {"terraseek": logging.WARNING, "rasterio": logging.CRITICAL}
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO if verbose else level)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
