@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from ..typing import Encoder, FloatArray
 from .ann import build_index, index_status
 from .filters import Filter
 from .footprint import bbox_of_boxes
+from .lease import writer_lease
 from .lock import writer_lock
 from .manifest import Manifest, ModelIdentity
 from .notes import SourceNotes
@@ -271,6 +273,16 @@ class Archive:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
+    def writing(self, wait: float = 10.0) -> AbstractContextManager[None]:
+        """The turn of one writer: a lock on the folder, on object storage a lease. Every change is made inside one.
+
+        Raises:
+            BusyError: another writer holds the archive for longer than `wait` seconds.
+        """
+        if self._directory is None:
+            return writer_lease(self.connection, self.uri, wait)
+        return writer_lock(self._directory, wait)
+
     def add(
         self,
         records: Sequence[Record],
@@ -298,7 +310,7 @@ class Archive:
         schema = records_schema(self.dim, self.manifest.to_metadata())
         batch = records_table([records[at] for at in last], unit_ND[last], schema)
         result = AddResult(added=0, updated=0)
-        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "adding records"):
+        with self.writing(wait), self._guard, storage_errors(self.uri, "adding records"):
             if len(batch):
                 self._table.checkout_latest()
                 merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
@@ -319,7 +331,7 @@ class Archive:
             How many were removed.
         """
         where = ids if isinstance(ids, Filter) else Filter(ids=tuple(ids))
-        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "removing records"):
+        with self.writing(wait), self._guard, storage_errors(self.uri, "removing records"):
             snapshot = self.snapshot()
             mask = snapshot.mask(where)
             if mask is None:
@@ -334,10 +346,10 @@ class Archive:
 
         Readers that still use an older version move on to the newest with their next call.
         """
-        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "compacting it"):
+        with self.writing(wait), self._guard, storage_errors(self.uri, "compacting it"):
             before = self._bytes()
             self._table.checkout_latest()
-            remove_old_versions(self._table)
+            remove_old_versions(self._table, self.uri)
             self._notes.compact(self._present())
             return CompactResult(bytes_before=before, bytes_after=self._bytes())
 
@@ -347,7 +359,7 @@ class Archive:
         Raises:
             UsageError: there are too few records to be worth one.
         """
-        with writer_lock(self._directory, wait), self._guard, storage_errors(self.uri, "building the index"):
+        with self.writing(wait), self._guard, storage_errors(self.uri, "building the index"):
             self._table.checkout_latest()
             build_index(self._table)
 
@@ -363,7 +375,7 @@ class Archive:
 
     def forget_sources(self, sources: frozenset[str] | None) -> None:
         """Note these sources (None: all) as incomplete, so that they are read again when next added."""
-        with writer_lock(self._directory), self._guard:
+        with self.writing(), self._guard:
             self._notes.forget(sources)
 
     def _present(self) -> set[str]:

@@ -1,14 +1,16 @@
-"""The copy of its model that a local archive keeps, so that it can be searched and added to as long as it exists."""
+"""The copy of its model that an archive keeps, so that it can be searched and added to as long as it exists."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from ..encoders import CONFIG_FILE, OnnxEncoder, load_encoder
 from ..errors import NotFoundError
 from .archive import Archive
+from .model_table import fetch_model, keep_model
 from .storage import local_directory, storage_errors
 
 __all__ = ["create_archive", "open_archive"]
@@ -16,13 +18,20 @@ __all__ = ["create_archive", "open_archive"]
 FOLDER = "model"
 
 
-def create_archive(uri: str | Path, model: str | Path, *, exist_ok: bool = False) -> tuple[Archive, OnnxEncoder]:
-    """Make an archive for a model directory; where the archive is local it keeps a copy of the model.
+def create_archive(
+    uri: str | Path,
+    model: str | Path,
+    *,
+    exist_ok: bool = False,
+    storage_options: dict[str, str] | None = None,
+) -> tuple[Archive, OnnxEncoder]:
+    """Make an archive for a model directory, and keep a copy of the model with it.
 
     Args:
         uri: where the archive goes, see `Archive.create`.
         model: the model directory.
         exist_ok: open the archive if it is there already and of this model.
+        storage_options: credentials and endpoint of an object store.
 
     Raises:
         UsageError: there is an archive already.
@@ -30,27 +39,58 @@ def create_archive(uri: str | Path, model: str | Path, *, exist_ok: bool = False
         NotFoundError: there is no model.
     """
     encoder = load_encoder(model)
-    archive = Archive.create(uri, encoder, exist_ok=exist_ok)
+    archive = Archive.create(uri, encoder, exist_ok=exist_ok, storage_options=storage_options)
     home = local_directory(str(uri))
-    if home is not None and not (home / FOLDER / CONFIG_FILE).is_file():
+    if home is None:
+        keep_model(archive.connection, str(uri), Path(model))
+    elif not (home / FOLDER / CONFIG_FILE).is_file():
         with storage_errors(str(uri), "keeping its model"), tempfile.TemporaryDirectory(dir=home, prefix=".") as draft:
             copied = shutil.copytree(model, Path(draft) / FOLDER)
             copied.replace(home / FOLDER)
     return archive, encoder
 
 
-def open_archive(uri: str | Path, model: str | Path | None = None) -> tuple[Archive, OnnxEncoder]:
+def open_archive(
+    uri: str | Path,
+    model: str | Path | None = None,
+    *,
+    storage_options: dict[str, str] | None = None,
+    cache: Path | None = None,
+) -> tuple[Archive, OnnxEncoder]:
     """Open an archive with an encoder that fits it: `model`, else the copy that the archive keeps.
+
+    Args:
+        uri: where the archive is.
+        model: a model directory.
+        storage_options: credentials and endpoint of an object store.
+        cache: where the kept model of an archive on object storage is put for next time; by default it is fetched
+            each time, into a folder that goes with the encoder.
 
     Raises:
         NotFoundError: there is no archive, or no model was given and the archive keeps none.
         ModelMismatchError: the model is not the one that made the archive.
     """
-    archive = Archive.open(uri)
-    home = local_directory(str(uri))
-    kept = None if home is None else home / FOLDER
-    if model is None and (kept is None or not (kept / CONFIG_FILE).is_file()):
-        raise NotFoundError(f"{uri} keeps no copy of its model {archive.model.describe()}; name it with --model")
-    encoder = load_encoder(model if model is not None else str(kept))
+    archive = Archive.open(uri, storage_options=storage_options)
+    if model is not None:
+        encoder = load_encoder(model)
+    elif (home := local_directory(str(uri))) is not None:
+        encoder = _load_kept(archive, home / FOLDER)
+    elif cache is not None:
+        encoder = _load_kept(archive, cache / archive.model.fingerprint)
+    else:
+        folder = tempfile.TemporaryDirectory()
+        encoder = _load_kept(archive, Path(folder.name) / FOLDER)
+        weakref.finalize(encoder, folder.cleanup)
     archive.check_model(encoder)
     return archive, encoder
+
+
+def _load_kept(archive: Archive, folder: Path) -> OnnxEncoder:
+    there = (folder / CONFIG_FILE).is_file()
+    if not there and local_directory(archive.uri) is None:
+        there = fetch_model(archive.connection, archive.uri, folder)
+    if not there:
+        raise NotFoundError(
+            f"{archive.uri} keeps no copy of its model {archive.model.describe()}; name it with --model"
+        )
+    return load_encoder(folder)

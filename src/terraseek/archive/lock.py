@@ -27,11 +27,10 @@ def writer_lock(directory: Path | None, wait: float = 10.0) -> Iterator[None]:
     """Hold the writer's lock of a local archive.
 
     The kernel drops a `flock` when its holder ends, however it ends: a lock cannot go stale. The file's text (process
-    id and host) is for the message alone. On object storage (`directory` None) there is nothing to lock; there two
-    writers meet in Lance, which lets one commit and makes the other retry or fail.
+    id and host) is for the message alone. On object storage, where nothing can be locked, there is `writer_lease`.
 
     Args:
-        directory: the archive's folder, or None.
+        directory: the archive's folder; None locks nothing.
         wait: seconds to wait for another writer before giving up; 0 tries once.
 
     Raises:

@@ -71,7 +71,7 @@ class SourceNotes:
         """Take out the notes on sources that have lost all their records, and the bytes of what was replaced."""
         there = frozenset(present)
         self.forget(frozenset(row["source"] for row in self._rows() if row["records"] and row["source"] not in there))
-        self._change(remove_old_versions)
+        self._change(lambda table: remove_old_versions(table, self._uri))
 
     def _change(self, change: Callable[[Any], object]) -> None:
         try:

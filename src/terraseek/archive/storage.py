@@ -177,9 +177,13 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def remove_old_versions(table: Any) -> None:
-    """Merge small fragments, drop deleted rows, and remove every file that the newest version does not use."""
+def remove_old_versions(table: Any, uri: str) -> None:
+    """Merge small fragments, drop deleted rows, and remove every file that the newest version does not use.
+
+    On object storage files that no version uses are left for a week: a writer that lost its turn while it was stalled
+    might still commit them.
+    """
     with warnings.catch_warnings():
         # Lance warns that readers of older versions will fail; ours notice and move on to the newest.
         warnings.simplefilter("ignore")
-        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=local_directory(uri) is not None)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptError, TerraseekError
 from .archive import RECORDS, Archive
-from .lock import writer_lock
 from .notes import SOURCES
 from .reports import Problem, RepairReport, VerifyReport
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
@@ -142,7 +141,9 @@ def _recall(archive: Archive, snapshot: Snapshot) -> float:
     return found / wanted if wanted else 1.0
 
 
-def repair_archive(uri: str | Path, *, progress: Progress | None = None) -> RepairReport:
+def repair_archive(
+    uri: str | Path, *, storage_options: dict[str, str] | None = None, progress: Progress | None = None
+) -> RepairReport:
     """Bring a damaged archive back to a sound one, keeping everything that is intact.
 
     A damaged manifest is set aside and the version before it counts. Damaged records are taken out, a damaged
@@ -154,14 +155,14 @@ def repair_archive(uri: str | Path, *, progress: Progress | None = None) -> Repa
         CorruptError: no version can be opened.
     """
     uri = str(uri)
-    went_back = _go_back(uri)
-    archive = Archive.open(uri)
+    went_back = _go_back(uri, storage_options)
+    archive = Archive.open(uri, storage_options=storage_options)
     report = verify_archive(archive, progress=progress)
     pictures = [p for p in report.problems if p.kind == "thumbnail"]
     doomed = sorted({row for p in report.problems if p.kind != "thumbnail" for row in p.rows})
     sources = _sources_of(archive, report) if doomed else frozenset()
     if doomed:
-        with writer_lock(local_directory(uri)), storage_errors(uri, "repairing it"):
+        with archive.writing(), storage_errors(uri, "repairing it"):
             table = archive.connection.open_table(RECORDS)
             _drop_index(table)
             table.delete(f"_rowid IN ({', '.join(map(str, doomed))})")
@@ -187,13 +188,13 @@ def _drop_index(table: Any) -> None:
         table.drop_index(entry.name)
 
 
-def _go_back(uri: str) -> tuple[str, ...]:
+def _go_back(uri: str, storage_options: dict[str, str] | None) -> tuple[str, ...]:
     """Set damaged manifests aside, newest first, until one can be opened."""
     directory = local_directory(uri)
     moved: list[str] = []
     while True:
         try:
-            Archive.open(uri)
+            Archive.open(uri, storage_options=storage_options)
             return tuple(moved)
         except CorruptError:  # and nothing else: a foreign table, or one of a newer format, is not ours to change
             versions = None if directory is None else directory / f"{RECORDS}.lance" / "_versions"

@@ -25,7 +25,9 @@ from .output import (
     show_table,
     stderr,
 )
+from .places import open_place, open_place_with_model
 from .remote import AllowHost, ItemBbox, ItemDatetime, ItemWhere, MaxItems, StacCollection, make_query, make_web
+from .settings import storage_options
 
 if TYPE_CHECKING:
     from ..archive import Filter, IngestReport, Source
@@ -56,7 +58,7 @@ def create(
     if dry_run:
         _foresee_creation(uri, find_model(model), as_json=as_json)
         return
-    archive, _ = create_archive(uri, find_model(model))
+    archive, _ = create_archive(uri, find_model(model), storage_options=storage_options(uri))
     if as_json:
         emit_json({**archive.status(), "dry_run": False})
     else:
@@ -64,12 +66,12 @@ def create(
 
 
 def _foresee_creation(uri: str, model: Path, *, as_json: bool) -> None:
-    from ..archive import Archive, ModelIdentity
+    from ..archive import ModelIdentity
     from ..encoders import load_encoder
 
     identity = ModelIdentity.of(load_encoder(model))
     try:
-        Archive.open(uri)
+        open_place(uri)
     except NotFoundError:
         pass
     else:
@@ -139,7 +141,7 @@ def add(
     Example: `terraseek archive add coast https://stac.example.org/v1 --allow-host stac.example.org
     --stac-collection s2 --bbox 7,46,8,47 --datetime 2024-06 --band red --band green --band blue`
     """
-    from ..archive import DEFAULT_COLLECTION, find_sources, ingest, open_archive
+    from ..archive import DEFAULT_COLLECTION, find_sources, ingest
 
     config = _chipping(chip, stride, band, set_)
     query = make_query(
@@ -156,7 +158,7 @@ def add(
         if sources or root is None:
             raise UsageError("--dataset needs --root, the folder that holds it, and takes no other sources")
         found = _dataset(dataset, root, split, splits=splits, seed=split_seed, **parse_options(option or ()))
-    archive, encoder = open_archive(uri, None if model is None else find_model(model))
+    archive, encoder = open_place_with_model(uri, model)
     with show_progress("adding") as progress:
         report = ingest(
             archive,
@@ -216,13 +218,13 @@ def remove(
 
     Example: `terraseek archive remove coast --collection test-flight --dry-run`
     """
-    from ..archive import Archive, Filter
+    from ..archive import Filter
 
     if ids:
         condition = replace(condition, ids=tuple(ids))
     if condition.is_empty:
         raise UsageError("say which records: ids, or options such as --collection (see --help)")
-    archive = Archive.open(uri)
+    archive = open_place(uri)
     there = set(archive.ids(Filter(ids=tuple(ids)))) if ids else set()
     missing = [name for name in dict.fromkeys(ids or ()) if name not in there]
     removed = archive.count(condition) if dry_run else archive.remove(condition)
@@ -243,9 +245,7 @@ def status(uri: Uri, as_json: Json = False) -> None:
 
     Example: `terraseek archive status coast --json`
     """
-    from ..archive import Archive
-
-    found = Archive.open(uri).status()
+    found = open_place(uri).status()
     if as_json:
         emit_json(found)
         return
@@ -275,9 +275,7 @@ def facets(uri: Uri, *, condition: Filter, as_json: Json = False) -> None:
 
     Example: `terraseek archive facets coast --bbox=-75.7,37.6,-75.5,37.8`
     """
-    from ..archive import Archive
-
-    archive = Archive.open(uri)
+    archive = open_place(uri)
     counts = archive.facets(condition)
     if as_json:
         emit_json({"schema": 1, "matched": archive.count(condition), **counts})
@@ -305,11 +303,10 @@ def duplicates(
 
     Example: `terraseek archive duplicates coast --threshold 0.99`
     """
-    from ..archive import Archive
     from ..search import near_duplicates
 
     with show_progress("comparing") as progress:
-        groups = near_duplicates(Archive.open(uri), threshold, condition, progress=progress)
+        groups = near_duplicates(open_place(uri), threshold, condition, progress=progress)
     if as_json:
         emit_json({"schema": 1, "threshold": threshold, "groups": [to_mapping(group) for group in groups]})
         return

@@ -11,8 +11,8 @@ import typer
 
 from ..errors import NotFoundError, UsageError
 from .filters import Model, Uri, takes_filter
-from .model import find_model
 from .output import Json, emit_json, say, show_table, stderr
+from .places import open_place, open_place_with_model
 
 if TYPE_CHECKING:
     from ..archive import Filter
@@ -65,7 +65,6 @@ def search(
 
     Example: `terraseek search coast --image beach.png --labels-none cloud --datetime 2021-05/.. --sheet hits.png`
     """
-    from ..archive import Archive, open_archive
     from ..search import Query, Retriever
 
     if sum((as_json, as_geojson, as_csv)) > 1:
@@ -87,10 +86,10 @@ def search(
         mode=mode,
     )
     if examples or text or model is not None:
-        archive, encoder = open_archive(uri, None if model is None else find_model(model))
+        archive, encoder = open_place_with_model(uri, model)
         retriever = Retriever(archive, encoder)
     else:
-        retriever = Retriever(Archive.open(uri))
+        retriever = Retriever(open_place(uri))
     page = retriever.search(query)
     _show(page, as_json=as_json, as_geojson=as_geojson, as_csv=as_csv)
     if sheet is not None:

@@ -10,6 +10,8 @@ import typer
 from ..config import to_mapping
 from .filters import Uri, takes_filter
 from .output import DryRun, Json, emit_json, say, show_progress
+from .places import open_place
+from .settings import storage_options
 
 if TYPE_CHECKING:
     from ..archive import Filter
@@ -24,9 +26,7 @@ def compact(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
 
     Example: `terraseek archive compact coast`
     """
-    from ..archive import Archive
-
-    archive = Archive.open(uri)
+    archive = open_place(uri)
     if dry_run:
         size = archive.status()["bytes"]
         if as_json:
@@ -48,9 +48,7 @@ def index(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
 
     Example: `terraseek archive index coast`
     """
-    from ..archive import Archive
-
-    archive = Archive.open(uri)
+    archive = open_place(uri)
     if not dry_run:
         archive.build_index()
     records = len(archive)
@@ -71,10 +69,8 @@ def verify(
 
     Example: `terraseek archive verify coast --recall`
     """
-    from ..archive import Archive
-
     with show_progress("verifying") as progress:
-        report = Archive.open(uri).verify(recall=recall, progress=progress)
+        report = open_place(uri).verify(recall=recall, progress=progress)
     if as_json:
         emit_json(report.to_json())
     else:
@@ -92,11 +88,11 @@ def repair(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
 
     Example: `terraseek archive repair coast`
     """
-    from ..archive import Archive, repair_archive
+    from ..archive import repair_archive
 
     if dry_run:
         with show_progress("verifying") as progress:
-            found = Archive.open(uri).verify(progress=progress)
+            found = open_place(uri).verify(progress=progress)
         if as_json:
             emit_json({**found.to_json(), "dry_run": True})
         for problem in () if as_json else found.problems:
@@ -105,7 +101,7 @@ def repair(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
             say(f"{uri}: {len(found.problems):,} problems would be taken out {NOTHING}")
         return
     with show_progress("verifying") as progress:
-        report = repair_archive(uri, progress=progress)
+        report = repair_archive(uri, storage_options=storage_options(uri), progress=progress)
     if as_json:
         emit_json({"schema": 1, "dry_run": False, **to_mapping(report)})
         return
@@ -130,10 +126,10 @@ def export_records(
 
     Example: `terraseek archive export coast coast.parquet --collection sentinel-2`
     """
-    from ..archive import Archive, export_archive
+    from ..archive import export_archive
 
     with show_progress("exporting") as progress:
-        count = export_archive(Archive.open(uri), out, where=condition, dry_run=dry_run, progress=progress)
+        count = export_archive(open_place(uri), out, where=condition, dry_run=dry_run, progress=progress)
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, "path": str(out), "records": count})
     else:
@@ -153,10 +149,10 @@ def import_records(
 
     Example: `terraseek archive import coast coast.parquet`
     """
-    from ..archive import Archive, import_archive
+    from ..archive import import_archive
 
     with show_progress("importing") as progress:
-        count = import_archive(Archive.open(uri), path, trust=trust, dry_run=dry_run, progress=progress)
+        count = import_archive(open_place(uri), path, trust=trust, dry_run=dry_run, progress=progress)
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, "records": count})
     else:
