@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import EXIT_INTERRUPTED, TerraseekError, exit_code
 from ..images import printable
 from . import archive, data, demo, doctor, evaluate, model, search, train
-from .output import LogFormatter, complain, stderr, stdout
+from .output import LogHandler, complain, stderr, stdout
 
 __all__ = ["app", "main"]
 
@@ -56,8 +56,7 @@ def options(
     """Find things in archives of satellite and aerial imagery: by example, by text, by labels, by place."""
     # Lance writes its own notices to stderr, of tables that it is about to make and the like.
     os.environ.setdefault("LANCE_LOG", "error")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LogFormatter(verbose=verbose))
+    handler = LogHandler(verbose=verbose)
     # What GDAL has to say about a damaged file is in the reason why it is refused.
     levels = {"terraseek": logging.WARNING, "rasterio": logging.CRITICAL}
     for name, level in levels.items():

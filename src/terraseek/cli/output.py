@@ -22,7 +22,7 @@ from ..images import printable
 __all__ = [
     "DryRun",
     "Json",
-    "LogFormatter",
+    "LogHandler",
     "complain",
     "emit_json",
     "parse_options",
@@ -72,15 +72,16 @@ def _escaped(match: re.Match[str]) -> str:
     return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
-class LogFormatter(logging.Formatter):
-    """A line for a person: what a log record says, and where it comes from if `verbose`."""
+class LogHandler(logging.Handler):
+    """Says on stderr, above a progress bar, what is logged; and where it comes from if `verbose`."""
 
     def __init__(self, *, verbose: bool) -> None:
-        super().__init__("%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s")
+        super().__init__()
+        self.setFormatter(logging.Formatter(f"%(levelname)s{' %(name)s' if verbose else ''}: %(message)s"))
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, safe to show."""
-        return "\n".join(map(printable, super().format(record).split("\n")))
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        say(self.format(record), to=stderr)
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
