@@ -31,6 +31,7 @@ READERS = {
     ("archive", "verify"),
     ("compare",),
     ("data", "check"),
+    ("data", "concepts"),
     ("data", "list"),
     ("doctor",),
     ("evaluate",),  # its report goes beside, where it is asked for

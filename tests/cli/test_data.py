@@ -41,6 +41,35 @@ def test_caption_sets_show_their_repeats_and_both_ceilings(run: Run, tmp_path: P
     assert re.search(r"oracle +100\.0 +100\.0 +100\.0 +75\.0", told)
 
 
+def test_concepts_are_the_words_of_the_training_captions(run: Run, tmp_path: Path) -> None:
+    captions = ["the sea|a sea with sand|sand and ships", "the sea|the sea", "ships|some ships", "a port|a port", "x"]
+    rows = [f"{i}.png,{'test' if i == 4 else 'train'},{text}" for i, text in enumerate(captions)]
+    (tmp_path / "samples.csv").write_text("\n".join(["path,split,captions", *rows]), encoding="utf-8")
+    for i in range(len(rows)):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+    found = run("data", "concepts", "table", "--root", tmp_path, "--json").json
+    assert (found["split"], found["mode"], found["images"], found["images_without"]) == ("train", "default", 4, 2)
+    assert found["concepts"] == [{"word": "sea", "images": 2, "share": 0.5}]
+    text = run("data", "concepts", "table", "--root", tmp_path).out
+    assert "1 concepts from 4 images, 2 of them without any" in text
+    assert "0.5000" in text
+    published = run("data", "concepts", "table", "--root", tmp_path, "--mode", "published")
+    assert (published.code, "became a concept" in published.err) == (1, True)
+    assert run("data", "concepts", "table", "--root", tmp_path, "--split", "tain").code == 2
+
+
+def test_concepts_are_printed_from_either_end(run: Run, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    assert run("data", "synthesize", scenes, "--images", 12, "--size", 64).code == 0
+    listed = run("data", "concepts", "ucm-captions", "--root", scenes, "--size", 9, "--json").json["concepts"]
+    assert len(listed) == 9
+    assert [entry["images"] for entry in listed] == sorted((entry["images"] for entry in listed), reverse=True)
+    lines = run("data", "concepts", "ucm-captions", "--root", scenes, "--size", 9, "--show", 2).out.splitlines()
+    shown = [line.split()[0] for line in lines if line.split()[0] in {entry["word"] for entry in listed}]
+    assert shown == [listed[at]["word"] for at in (0, 1, 7, 8)]
+    assert any("5 more" in line for line in lines)
+
+
 def test_missing_files_say_where_to_get_them(run: Run, tmp_path: Path) -> None:
     result = run("data", "check", "whdld", "--root", tmp_path)
     assert result.code == 3

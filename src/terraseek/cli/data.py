@@ -1,4 +1,4 @@
-"""``terraseek data``: list and check data sets, make synthetic ones."""
+"""``terraseek data``: list and check data sets, mine concepts from their captions, make synthetic ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ..errors import require
 from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
 
 __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Data sets: list, check, download, synthesize.",
+    help="Data sets: list, check, download, synthesize; concepts of their captions.",
     epilog="Example: `terraseek data list`",
 )
 
@@ -97,6 +98,47 @@ def _show_captions(details: Mapping[str, Any]) -> None:
             ("of an oracle", *(f"{value:.1f}" for value in oracle.values())),
         ]
         show_table("", ("exact-id ceiling of test, %", *matcher), ceilings)
+
+
+@app.command(no_args_is_help=True)
+def concepts(
+    name: Annotated[str, typer.Argument(help="A data set with captions (see `terraseek data list`).")],
+    root: Annotated[Path, typer.Option(help="The folder that holds it, as distributed.")],
+    split: Annotated[str, typer.Option(help="The split whose captions are read.")] = "train",
+    size: Annotated[int, typer.Option(min=1, help="How many concepts at most.")] = 512,
+    mode: Annotated[
+        Literal["default", "published"], typer.Option(help="published: as KAMCL's code does, for comparison.")
+    ] = "default",
+    show: Annotated[int, typer.Option(min=1, help="How many to print from either end.")] = 20,
+    splits: Annotated[Path | None, typer.Option(help="Split folder or file, if not beside the images.")] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the split where none comes with the data.")] = 0,
+    option: Annotated[list[str] | None, typer.Option(help="key=value, an option of this data set alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Mine the words of the training captions that a model with a text side learns to predict.
+
+    Example: `terraseek data concepts ucm-captions --root UCMerced --size 100`
+    """
+    require("torch", "train")
+    from ..data import load_dataset
+    from ..training import mine_concepts
+
+    data = load_dataset(name, root, splits=splits, seed=seed, **parse_options(option or ()))
+    knowledge = mine_concepts(data, split=split, size=size, mode=mode)
+    total, without = len(knowledge.ids), int((~knowledge.scores_NC.any(1)).sum())
+    images_C = (knowledge.scores_NC > 0).sum(0).tolist()
+    rows = list(zip(knowledge.words, images_C, knowledge.frequency_C.tolist(), strict=True))
+    if as_json:
+        listed = [{"word": word, "images": images, "share": share} for word, images, share in rows]
+        head = {"schema": 1, "dataset": data.name, "split": split, "mode": mode, "images": total}
+        emit_json({**head, "images_without": without, "concepts": listed})
+        return
+    say(f"{data.name}: {len(rows):,} concepts from {total:,} images, {without:,} of them without any")
+    cut = len(rows) if len(rows) <= 2 * show else show
+    show_table("", ("concept", "images", "share of images"), rows[:cut])
+    if cut < len(rows):
+        say(f"... {len(rows) - 2 * show:,} more ...")
+        show_table("", ("concept", "images", "share of images"), rows[-show:])
 
 
 @app.command(no_args_is_help=True)

@@ -283,6 +283,8 @@ def mine_captions(
         counts = construct(initialise(captions))
         words = filtrate(counts, size, least_images=least_images)
         scores_NC = align(counts, words)
+    if not any(captions.values()):
+        raise DatasetError(f"none of {len(captions):,} images has captions: name a data set with captions")
     if not words:
         raise DatasetError(
             f"no word of the {sum(map(len, captions.values())):,} captions of {len(captions):,} images became a "
