@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test lint bench bench-macl docs clean
+.PHONY: help install demo test faults lint bench bench-macl docs clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -25,6 +25,9 @@ demo: $(VENV)/.demo ## search a real Sentinel-2 scene by example
 
 test: $(VENV)/.installed ## run the tests
 	$(BIN)/pytest -n 2 -m 'not slow'
+
+faults: $(VENV)/.installed ## kill writers 200 times, fill disks, tear every file of an archive
+	$(BIN)/pytest -n 0 tests/faults
 
 lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check .

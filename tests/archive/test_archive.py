@@ -96,6 +96,18 @@ def test_compact_removes_the_bytes(tmp_path: Path, model, records_of) -> None:
     assert archive.get(["r00000"])[0].source == "updated"
 
 
+@pytest.mark.parametrize("victims", [("r00000",), ("r00299",), ("r00150", "r00151")], ids=["first", "last", "middle"])
+def test_compact_removes_the_bytes_of_one_among_many(filled: Archive, victims: tuple[str, ...]) -> None:
+    kept = {record.id: record for record in filled.get(filled.ids())}
+    filled.remove(victims)
+    filled.compact()
+    assert [name for name in victims if files_holding(Path(filled.uri), name.encode())] == []
+    for name in victims:
+        del kept[name]
+    assert {record.id: record for record in filled.get(filled.ids())} == kept
+    assert filled.verify().ok
+
+
 def test_a_reader_follows_a_writer_through_compaction(filled, records_of) -> None:
     reader = Archive.open(filled.uri)
     records, vectors = records_of(20, seed=9, prefix="late")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from terraseek.archive import Archive, ModelIdentity, Record
+from terraseek.archive import Archive, ModelIdentity, Record, ann
 
 DIM = 8
+KINDS = ("add", "add", "remove", "index", "add", "compact")
+ann.MINIMUM_ROWS = 1  # the few records here are worth an index for the sake of being killed while it is built
 MODEL = ModelIdentity(fingerprint="faults", dim=DIM)
 POOL = 240
 
@@ -23,7 +25,7 @@ def batch(step: int) -> tuple[list[Record], np.ndarray]:
 
 
 def kind_of(step: int) -> str:
-    return ("add", "add", "remove", "add", "compact")[step % 5]
+    return KINDS[step % len(KINDS)]
 
 
 def apply(step: int, state: dict[str, int]) -> dict[str, int]:
@@ -51,6 +53,8 @@ def perform(archive: Archive, step: int) -> None:
         archive.add(records, vectors, complete={"s0": str(step)})
     elif kind == "remove":
         archive.remove([record.id for record in records])
+    elif kind == "index":
+        archive.build_index()
     else:
         archive.compact()
 

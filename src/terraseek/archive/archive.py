@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ..errors import CorruptError, NotFoundError, UsageError
 from ..typing import Encoder, FloatArray
 from .ann import build_index, index_status
+from .compaction import compact_table
 from .filters import Filter
 from .footprint import bbox_of_boxes
 from .lease import writer_lease
@@ -26,7 +27,7 @@ from .record import Record
 from .reports import VerifyReport
 from .schema import BBOX_COLUMNS, check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
-from .storage import connect, local_directory, open_table, quote, remove_old_versions, storage_errors
+from .storage import connect, local_directory, open_table, quote, storage_errors
 from .view import View
 
 __all__ = ["AddResult", "Archive", "CompactResult"]
@@ -349,7 +350,7 @@ class Archive:
         with self.writing(wait), self._guard, storage_errors(self.uri, "compacting it"):
             before = self._bytes()
             self._table.checkout_latest()
-            remove_old_versions(self._table, self.uri)
+            compact_table(self._table, RECORDS, "id", self.uri)
             self._notes.compact(self._present())
             return CompactResult(bytes_before=before, bytes_after=self._bytes())
 
@@ -379,7 +380,11 @@ class Archive:
             self._notes.forget(sources)
 
     def _present(self) -> set[str]:
-        return set(self.snapshot().column("source").unique().to_pylist())
+        def sources(view: View) -> set[str]:
+            with storage_errors(self.uri, "reading its sources"):
+                return set(view.snapshot.column("source").unique().to_pylist())
+
+        return self.read(sources)
 
 
 def _summary(view: View) -> dict[str, Any]:

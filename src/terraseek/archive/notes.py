@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import CorruptError, NotFoundError
-from .storage import open_table, quote, remove_old_versions, storage_errors
+from .compaction import compact_table
+from .storage import open_table, quote, storage_errors
 
 __all__ = ["SOURCES", "SourceNotes"]
 
@@ -71,7 +72,7 @@ class SourceNotes:
         """Take out the notes on sources that have lost all their records, and the bytes of what was replaced."""
         there = frozenset(present)
         self.forget(frozenset(row["source"] for row in self._rows() if row["records"] and row["source"] not in there))
-        self._change(lambda table: remove_old_versions(table, self._uri))
+        self._change(lambda table: compact_table(table, SOURCES, "source", self._uri))
 
     def _change(self, change: Callable[[Any], object]) -> None:
         try:

@@ -189,20 +189,22 @@ def _drop_index(table: Any) -> None:
 
 
 def _go_back(uri: str, storage_options: dict[str, str] | None) -> tuple[str, ...]:
-    """Set damaged manifests aside, newest first, until one can be opened."""
+    """Set damaged versions aside, newest first, until one can be opened and tells which rows are deleted."""
     directory = local_directory(uri)
+    aside = Path() if directory is None else directory / "damaged"
     moved: list[str] = []
     while True:
         try:
-            Archive.open(uri, storage_options=storage_options)
+            Archive.open(uri, storage_options=storage_options).snapshot()
             return tuple(moved)
         except CorruptError:  # and nothing else: a foreign table, or one of a newer format, is not ours to change
             versions = None if directory is None else directory / f"{RECORDS}.lance" / "_versions"
             # Lance names manifests so that the newest sorts first.
             manifests = sorted(versions.glob("*.manifest")) if versions is not None and versions.is_dir() else []
             if directory is None or len(manifests) < 2:
+                for name in moved if manifests else ():
+                    shutil.move(aside / name, manifests[0].parent / name)
                 raise
-            aside = directory / "damaged"
             aside.mkdir(exist_ok=True)
             shutil.move(manifests[0], aside / manifests[0].name)
             # The hint names the newest version; without it Lance lists the folder.
