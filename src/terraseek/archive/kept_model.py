@@ -78,9 +78,13 @@ def open_archive(
     elif cache is not None:
         encoder = _load_kept(archive, cache / archive.model.fingerprint)
     else:
-        folder = tempfile.TemporaryDirectory()
-        encoder = _load_kept(archive, Path(folder.name) / FOLDER)
-        weakref.finalize(encoder, folder.cleanup)
+        folder = Path(tempfile.mkdtemp(prefix="terraseek-"))
+        try:
+            encoder = _load_kept(archive, folder / FOLDER)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(encoder, shutil.rmtree, folder, ignore_errors=True)
     archive.check_model(encoder)
     return archive, encoder
 

@@ -142,5 +142,9 @@ def _table(connection: Any, uri: str) -> Any:
     try:
         return open_table(connection, WRITER, uri)
     except (NotFoundError, CorruptError):
-        free = pa.Table.from_pylist([{"holder": "", "beat": 0}], schema=SCHEMA)
+        pass
+    free = pa.Table.from_pylist([{"holder": "", "beat": 0}], schema=SCHEMA)
+    try:
         return connection.create_table(WRITER, data=free, exist_ok=True)
+    except (OSError, RuntimeError, ValueError):  # another writer made it at the same moment, or else this fails too
+        return open_table(connection, WRITER, uri)

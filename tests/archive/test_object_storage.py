@@ -1,0 +1,256 @@
+"""An archive on S3: everything that works on disk, and writers that take turns without a file to lock."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from terraseek.archive import (
+    Archive,
+    Filter,
+    ModelIdentity,
+    Record,
+    create_archive,
+    export_archive,
+    lease,
+    open_archive,
+    repair_archive,
+)
+from terraseek.archive.lease import writer_lease
+from terraseek.errors import BusyError, NotFoundError, UsageError
+
+from ..encoders.conftest import make_model
+from .conftest import make_records
+from .object_store import BUCKET, serve_s3
+
+__all__ = ["make_model"]
+MODEL = ModelIdentity(fingerprint="f" * 64, dim=8, name="test")
+NAMES = count()
+
+
+@pytest.fixture(scope="module")
+def options() -> Iterator[dict[str, str]]:
+    with serve_s3() as served:
+        yield served
+
+
+@pytest.fixture
+def uri() -> str:
+    return f"s3://{BUCKET}/archive-{next(NAMES)}"
+
+
+@pytest.fixture
+def archive(uri: str, options: dict[str, str]) -> Archive:
+    return Archive.create(uri, MODEL, storage_options=options)
+
+
+def again(archive: Archive, options: dict[str, str]) -> Archive:
+    return Archive.open(archive.uri, storage_options=options)
+
+
+def test_the_life_of_an_archive(archive: Archive, options: dict[str, str], tmp_path: Path) -> None:
+    records, vectors = make_records(1200)
+    local = Archive.create(tmp_path / "local", MODEL)
+    for place in (archive, local):
+        assert place.add(records, vectors, complete={"scene0.tif": "1"}).added == 1200
+        assert place.add(records[:10], vectors[:10]).updated == 10
+    condition = Filter(bbox=(-100, -50, 100, 50), collections=("c1",))
+    assert archive.search(vectors[3], 20, condition) == local.search(vectors[3], 20, condition)
+    archive.build_index()
+    found = archive.search(vectors[3], 10, condition, mode="ann")
+    assert len(set(found.ids) & set(local.search(vectors[3], 10, condition).ids)) >= 9
+
+    assert archive.remove(["r00003", "r00004"]) == 2
+    other = again(archive, options)
+    assert "r00003" not in other.search(vectors[3], 5).ids
+    assert archive.compact().bytes_before is None
+    assert len(other) == 1198
+    report = other.verify()
+    assert (report.intact, report.problems) == (1198, ())
+    assert other.source_states() == {"scene0.tif": "1"}
+    assert other.get(["r00010"]) == tuple(records[10:11])
+    assert export_archive(other, tmp_path / "out.parquet") == 1198
+    assert repair_archive(archive.uri, storage_options=options).removed_rows == 0
+
+
+@pytest.mark.slow
+def test_deleted_bytes_are_gone_after_compaction(archive: Archive, options: dict[str, str]) -> None:
+    mark = b"pixels nobody may see again"
+    archive.add([Record(id="a", source="s", thumbnail=mark), Record(id="b", source="s")], np.eye(2, 8))
+    assert any(mark in content for content in contents(options, archive.uri))
+    archive.remove(["a"])
+    archive.compact()
+    assert not any(mark in content for content in contents(options, archive.uri))
+    assert again(archive, options).ids() == ("b",)
+
+
+def contents(options: dict[str, str], uri: str) -> list[bytes]:
+    import boto3  # a second or two
+
+    keys = {
+        "aws_access_key_id": options["aws_access_key_id"],
+        "aws_secret_access_key": options["aws_secret_access_key"],
+    }
+    client = boto3.client("s3", endpoint_url=options["aws_endpoint"], region_name=options["aws_region"], **keys)
+    listed = client.list_objects_v2(Bucket=BUCKET, Prefix=uri.partition(f"{BUCKET}/")[2] + "/")["Contents"]
+    return [client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in listed]
+
+
+def test_there_is_none_or_there_is_one_already(archive: Archive, options: dict[str, str]) -> None:
+    with pytest.raises(NotFoundError, match="no archive at"):
+        Archive.open(f"s3://{BUCKET}/none", storage_options=options)
+    with pytest.raises(UsageError, match="already"):
+        Archive.create(archive.uri, MODEL, storage_options=options)
+
+
+def test_the_model_is_kept_beside_the_records(
+    uri: str, options: dict[str, str], make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = make_model(text=True)
+    _, encoder = create_archive(uri, model, storage_options=options)
+    pixels = [np.full((9, 9, 3), 40, np.uint8)]
+    expected = encoder.encode_images(pixels), encoder.encode_texts(["beach"])
+    shutil.rmtree(model)
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        _, fetched = open_archive(uri, storage_options=options, cache=cache)
+        np.testing.assert_array_equal(fetched.encode_images(pixels), expected[0])
+        np.testing.assert_array_equal(fetched.encode_texts(["beach"]), expected[1])
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [encoder.fingerprint]
+
+
+def test_an_archive_without_a_model_asks_for_one(archive: Archive, options: dict[str, str]) -> None:
+    with pytest.raises(NotFoundError, match="name it with --model"):
+        open_archive(archive.uri, storage_options=options)
+
+
+def test_two_writers_with_the_same_ids_make_no_duplicates(archive: Archive, options: dict[str, str]) -> None:
+    together, failures = threading.Barrier(2), []
+
+    def write(place: Archive) -> None:
+        try:
+            for step in range(3):
+                together.wait(30)
+                records = [Record(id=f"{step}-{n}", source="s") for n in range(3)]
+                place.add(records, np.random.default_rng(step).normal(size=(3, 8)), wait=60)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(place,)) for place in (archive, again(archive, options))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(archive) == 9
+    assert archive.verify().problems == ()
+
+
+@pytest.mark.slow
+def test_compaction_takes_nothing_from_another_writer(archive: Archive, options: dict[str, str]) -> None:
+    failures = []
+
+    def compact() -> None:
+        try:
+            for _ in range(3):
+                again(archive, options).compact(wait=60)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=compact)
+    thread.start()
+    for step in range(4):
+        archive.add([Record(id=f"{step}-{n}", source="s") for n in range(3)], np.eye(3, 8), wait=60)
+    thread.join()
+    assert failures == []
+    assert len(archive) == 12
+    assert archive.verify().problems == ()
+
+
+# The lease itself, on a folder: Lance commits there as it does on S3.
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.02)
+    return Archive.create(tmp_path / "local", MODEL)
+
+
+def test_the_second_writer_is_told_or_waits(local: Archive) -> None:
+    other = Archive.open(local.uri)
+    with writer_lease(local.connection, local.uri):
+        with (
+            pytest.raises(BusyError, match="being written to by another process"),
+            writer_lease(other.connection, other.uri, 0),
+        ):
+            pass
+        started = time.monotonic()
+        with pytest.raises(BusyError), writer_lease(other.connection, other.uri, 1.0):
+            pass
+        assert time.monotonic() - started > 0.9  # longer than a dead holder would have had
+    with writer_lease(other.connection, other.uri, 0):
+        pass
+
+
+def test_a_dead_writer_is_followed(local: Archive) -> None:
+    dead = lease._Lease(lease._table(local.connection, local.uri), local.uri)
+    dead.acquire(0)
+    with pytest.raises(BusyError), writer_lease(local.connection, local.uri, 0):
+        pass
+    started = time.monotonic()
+    with writer_lease(local.connection, local.uri, 0.1):
+        assert 0.5 < time.monotonic() - started < 5
+
+
+def test_a_stalled_writer_notices(local: Archive) -> None:
+    other = Archive.open(local.uri)
+    row = lease._table(other.connection, other.uri)
+
+    def stall() -> None:
+        with writer_lease(local.connection, local.uri):
+            row.update(where="true", values={"holder": "somebody else", "beat": 1000})
+            time.sleep(0.3)
+
+    with pytest.raises(BusyError, match="so long that another took over"):
+        stall()
+    assert row.to_arrow()["holder"].to_pylist() == ["somebody else"]
+
+
+def test_exactly_one_of_several_takes_it(local: Archive) -> None:
+    inside, most = 0, 0
+    guard = threading.Lock()
+
+    def turns() -> None:
+        nonlocal inside, most
+        place = Archive.open(local.uri)
+        for _ in range(4):
+            with writer_lease(place.connection, place.uri, 30):
+                with guard:
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0.01)
+                with guard:
+                    inside -= 1
+
+    threads = [threading.Thread(target=turns) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_turns_leave_few_versions(local: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "TIDY_VERSIONS", 10)
+    for _ in range(15):
+        with writer_lease(local.connection, local.uri, 0):
+            pass
+    assert len(list(Path(local.uri, "writer.lance", "_versions").glob("*.manifest"))) < 15
