@@ -152,6 +152,9 @@ def test_the_loader_s_captions_lack_the_empty_ones_alone(name: str, published: d
         image: words for image, words in real.counts.items() if words != {"": 5}
     }
     assert len(real.counts) - len(images) == {"rsicd": 0, "rsitmd": 4}[name]
+    again = mine_captions(images, mode="published", test_captions=real.test)
+    assert again.words == real.knowledge.words
+    assert np.array_equal(again.scores_NC, real.knowledge.targets(again.ids))
 
 
 # -- its faults, beside the default -----------------------------------------------------------------------------------
