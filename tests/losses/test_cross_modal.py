@@ -132,7 +132,8 @@ def graded(config: GradedConfig, data: Case) -> Tensor:
             total = sum(r[a] ** config.eta for a in graded)
             weights = {a: w * len(positives) / total for a, w in weights.items()}
         weights |= dict.fromkeys(positives, 1.0)
-        tau = [config.temperature * (1 + config.alpha * q) * (1 + config.beta * float(rarity[i])) for q in r]
+        overlap = [0.0 if config.scaled == "graded" and a in positives else q for a, q in enumerate(r)]
+        tau = [config.temperature * (1 + config.alpha * q) * (1 + config.beta * float(rarity[i])) for q in overlap]
         tau = [min(max(t, config.temperature_min), config.temperature_max) for t in tau]
         present = {a: 1.0 if a in positives else max(0.05, 1 - config.fading * r[a]) for a in positives + others}
         below = torch.log(torch.stack([v * torch.exp(s[a] / tau[a]) for a, v in present.items()]).sum())
@@ -149,6 +150,7 @@ CONFIGS = st.builds(
     threshold=st.sampled_from([0.0, 0.5]),
     eta=st.sampled_from([0.0, 0.5, 1.0]),
     alpha=st.sampled_from([-0.5, 0.0, 1.0]),
+    scaled=st.sampled_from(["graded", "all"]),
     beta=st.sampled_from([0.0, 0.5]),
     fading=st.sampled_from([0.0, 0.5, 2.0]),
     temperature_max=st.sampled_from([0.5, 1.0]),
@@ -200,10 +202,25 @@ def test_graded_pulls_overlapping_pairs_closer_than_others() -> None:
         assert (-grad @ query[0])[1] > (-grad @ query[0])[2]
 
 
+def test_turning_both_kinds_to_opposite_poles_does_not_pay() -> None:
+    # Both kinds at one place each, at any angle: nothing is told apart, so nothing may be gained by the angle alone.
+    relevance = torch.eye(5)
+    relevance[0, 1] = relevance[1, 0] = 0.8
+    values: dict[str, list[float]] = {"graded": [], "all": []}
+    for cosine in (-1.0, -0.5, 0.0, 0.5):
+        query = torch.tensor([[1.0, 0.0]]).repeat(5, 1)
+        key = torch.tensor([[cosine, math.sqrt(1 - cosine**2)]]).repeat(5, 1)
+        for scaled, found in values.items():
+            found.append(GradedLoss(alpha=0.5, scaled=scaled, soft=0, fading=0)(query, key, relevance).item())
+    assert values["graded"] == sorted(values["graded"], reverse=True)
+    assert values["all"] == sorted(values["all"])  # MACL's form, between two kinds of vectors
+    assert values["all"][-1] - values["all"][0] > 3
+
+
 def test_diagonal_positives_are_the_cross_entropy() -> None:
     query, key, _, _, _ = case(7, 7)
     expected = F.cross_entropy(query @ key.T / 0.07, torch.arange(7))
-    for loss in (InfoNCELoss(), MultiPositiveLoss(), GradedLoss(alpha=0, fading=0)):
+    for loss in (InfoNCELoss(), MultiPositiveLoss(), GradedLoss(), GradedLoss(alpha=0, fading=0)):
         torch.testing.assert_close(loss(query, key, torch.eye(7)), expected)
 
 
@@ -433,6 +450,7 @@ def test_names_are_those_of_recipes() -> None:
         ("graded", {"soft": -1.0}, "soft is -1.0"),
         ("graded", {"fading": math.nan}, "fading is nan"),
         ("graded", {"share": "row"}, "share is 'row'"),
+        ("graded", {"scaled": "both"}, "scaled is 'both'"),
         ("graded", {"threshold": 2.0}, "threshold is 2.0"),
         ("graded", {"temperature": 5.0}, "temperature is 5.0"),
     ],

@@ -18,6 +18,7 @@ from .functional import weighted_supcon
 __all__ = ["GradedConfig", "GradedLoss"]
 
 Share = Literal["query", "pair"]
+Scaled = Literal["graded", "all"]
 
 # What fades altogether could overtake the positives without any cost.
 _LEAST_PRESENCE = 0.05
@@ -35,6 +36,10 @@ class GradedConfig:
         threshold: graded pairs below this relevance carry no weight.
         eta: exponent of the relevance in the weight; 0 makes all graded pairs above the threshold alike.
         alpha: how much the temperature grows with relevance.
+        scaled: which pairs' temperatures grow with relevance: "graded" ones, below 1, so that positives keep the
+            temperature of pairs without overlap; or "all", which is MACL's own form. Within one kind of vectors that
+            works. Between two kinds it pays to turn them to opposite poles, where all similarities are -1 and a
+            positive's larger temperature is an advantage: training collapses, the faster the larger alpha.
         beta: how much the temperature grows with the rarity of what the query shows.
         fading: how fast overlapping negatives fade from the denominator, where they weigh
             max(0.05, 1 - fading r); positives keep their full weight.
@@ -48,14 +53,17 @@ class GradedConfig:
     threshold: float = 0.5
     eta: float = 1.0
     alpha: float = 0.5
+    scaled: Scaled = "graded"
     beta: float = 0.0
     fading: float = 0.5
     temperature_min: float = 0.01
     temperature_max: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.share not in get_args(Share):
-            raise ConfigError(f"share is {self.share!r}, allowed are {', '.join(map(repr, get_args(Share)))}")
+        for name, kind in (("share", Share), ("scaled", Scaled)):
+            if getattr(self, name) not in get_args(kind):
+                allowed = ", ".join(map(repr, get_args(kind)))
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed are {allowed}")
         for name in ("soft", "eta", "fading"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, it must be at least 0")
@@ -78,10 +86,11 @@ class GradedLoss(CrossModalLoss):
                   \frac{\exp(s_{ip}/\tau_{ip})}{\sum_a v_{ia} \exp(s_{ia}/\tau_{ia})}, \qquad W_i = \sum_p w_{ip}
 
         .. math::
-            \tau_{ia} = clip(\tau_0 (1 + \alpha r_{ia}) (1 + \beta \varrho_i), \tau_{min}, \tau_{max}), \qquad
-            v_{ia} = \max(0.05, 1 - \phi r_{ia}) \text{ for } r_{ia} < 1, \text{ else } 1
+            \tau_{ia} = clip(\tau_0 (1 + \alpha g_{ia}) (1 + \beta \varrho_i), \tau_{min}, \tau_{max}), \qquad
+            v_{ia} = \max(0.05, 1 - \phi g_{ia})
 
-        with r the relevance and rho_i the rarity of the query. A positive (r = 1) has w = 1. A graded pair, of
+        with r the relevance, g equal to it for graded pairs (r < 1) and 0 for positives, and rho_i the rarity of the
+        query. `scaled` "all" has r in place of g in the temperature. A positive (r = 1) has w = 1. A graded pair, of
         relevance r from `threshold` to below 1, has :math:`w = \lambda r^\eta`, lambda being `soft` with `share`
         "pair"; with "query", lambda is such that a query's graded pairs together weigh `soft` times what its positives
         do. Queries without a positive have no loss, however many graded pairs they have.
@@ -93,7 +102,7 @@ class GradedLoss(CrossModalLoss):
 
     Relations:
         soft = alpha = beta = fading = 0 is exactly `MultiPositiveLoss`; with one positive a row that is `InfoNCELoss`.
-        In `MACLLoss` positives fade too; here they are known to belong together.
+        In `MACLLoss` positives fade and have their temperature scaled too; here they are known to belong together.
 
     Args:
         config: all choices at once.
@@ -105,7 +114,7 @@ class GradedLoss(CrossModalLoss):
     Example:
         >>> queries, keys = torch.eye(3)[:1], torch.eye(3)
         >>> GradedLoss()(queries, keys, torch.tensor([[1.0, 0.8, 0.0]]), query_rarity_N=torch.tensor([0.3]))
-        tensor(0.8659)
+        tensor(1.2987)
     """
 
     def __init__(self, config: GradedConfig | None = None, **changes: Any) -> None:
@@ -149,8 +158,11 @@ class GradedLoss(CrossModalLoss):
         config = self.config
         if config.alpha == 0 and config.beta == 0:
             return config.temperature
+        overlap_NM = pairs.relevance_NM
+        if config.scaled == "graded":
+            overlap_NM = overlap_NM.masked_fill(pairs.positive_NM, 0)
         factor_N1 = config.temperature * (1 + config.beta * pairs.query_rarity_N[:, None])
-        scaled_NM = factor_N1 * (1 + config.alpha * pairs.relevance_NM)
+        scaled_NM = factor_N1 * (1 + config.alpha * overlap_NM)
         return scaled_NM.clamp_(config.temperature_min, config.temperature_max)
 
     def _presence(self, pairs: CrossModalPairs) -> Tensor | None:
