@@ -81,7 +81,7 @@ def test_scores_are_relative_to_the_most_named_concept_not_to_stop_words() -> No
     assert np.array_equal(align(louder, ["sea", "port"]), align(counts, ["sea", "port"]))
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(CAPTIONS, st.integers(1, 5), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_mining_equals_plain_loops_in_any_order_of_the_images(captions, size, least, random) -> None:
     found: dict[str, dict[str, int]] = {}
@@ -130,7 +130,7 @@ def test_rarity_is_the_project_s_own() -> None:
     assert knowledge.rarity().tolist() == [0.5, 1, 2]
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(CAPTIONS)
 def test_saved_knowledge_is_read_back_without_loss(tmp_path_factory: pytest.TempPathFactory, captions) -> None:
     path = tmp_path_factory.mktemp("knowledge") / "concepts.json"
