@@ -8,11 +8,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from ..config import parse_override
@@ -114,18 +115,20 @@ def _cell(value: object) -> str:
 def show_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, with rate and time left, only where a person watches."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
     )
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as progress:
         task = progress.add_task(label, total=None, rate="")
 
         def update(done: int, total: int) -> None:
             elapsed = progress.tasks[task].elapsed or 0.0
-            rate = f"{done / elapsed:.0f}/s" if elapsed > 1 else ""
+            rate = ""
+            if done and elapsed > 1:
+                left = timedelta(seconds=round(elapsed * max(0, total - done) / done))
+                rate = f"{done / elapsed:,.{0 if done > elapsed else 1}f}/s" + (f", {left} left" if total else "")
             progress.update(task, completed=done, total=total or None, rate=rate)
 
         yield update

@@ -57,9 +57,9 @@ def search(
 
     Without any example the records that pass come in the order of their ids.
 
-    A score is the cosine of a record with the query: 1 is the same vector, 0 unrelated; what is high differs from
-    model to model and from query to query. It puts the hits of one search in order and says no more: look where along
-    the ranking the hits stop fitting, not for a fixed number.
+    A score is the cosine of a record with the query, -1 to 1. What is high differs from model to model and from query
+    to query: it puts the hits of one search in order and says no more. Look where along the ranking the hits stop
+    fitting, not for a fixed number.
 
     Example: `terraseek search coast --image beach.png --bbox=-75.7,37.6,-75.5,37.8 -k 10 --geojson`
 
