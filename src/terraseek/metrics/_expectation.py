@@ -32,12 +32,14 @@ __all__ = [
     "any_hit_at_random",
     "any_hit_probability",
     "discounts",
-    "expected_ranks",
     "harmonic",
+    "harmonic_numbers",
     "hits_average",
+    "inverse_ranks",
     "precision_sum",
     "random_hits_average",
     "random_precision_sum",
+    "rank_numbers",
     "ratio",
 ]
 
@@ -78,6 +80,21 @@ def harmonic(n: int) -> float:
     return float(_harmonic_table(_table_size(n))[n])
 
 
+def harmonic_numbers(n: int) -> _Float:
+    """H(0), H(1), .., at least up to H(n)."""
+    return _harmonic_table(_table_size(n))
+
+
+def rank_numbers(n: int) -> _Float:
+    """1, 2, 3, .., at least up to n."""
+    return _rank_table(_table_size(n))[0]
+
+
+def inverse_ranks(n: int) -> _Float:
+    """1, 1/2, 1/3, .., at least up to 1/n."""
+    return _rank_table(_table_size(n))[1]
+
+
 def discounts(k: int) -> FloatArray:
     """The discount 1 / log2(rank + 1) of the first k ranks, (k,)."""
     return _rank_table(_table_size(k))[2][:k]
@@ -96,7 +113,7 @@ def precision_sum(ranking: Ranking, positions_R: IntArray, k: int, gains_R: Floa
     ranks, inverse, _ = _rank_table(_table_size(len(ranking)))
     share = inverse.take(positions_R[:inside])
     total = 0.0
-    if len(ranking.starts_T):
+    if len(ranking.starts_T) and ranking.starts_T[0] < k:
         total, replaced = _mixed_groups(ranking, positions_R, k, gains_R)
         share[replaced[: replaced.searchsorted(inside)]] = 0.0
     running = ranks[:inside] if gains_R is None else np.cumsum(gains_R[:inside], dtype=np.float64)
@@ -224,20 +241,3 @@ def random_hits_average(relevant: int, gain: float, size: int, k: int) -> float:
     if not relevant:
         return 0.0
     return _hits_average(0.0, 0, 0.0, relevant, gain / relevant, 0, size, k)
-
-
-def expected_ranks(ranking: Ranking, positions_R: IntArray, which: IntArray) -> FloatArray:
-    """Expected 1-based ranks of the relevant items number `which` (0-based, in the order of rank).
-
-    In a tie group of n items after s others, the j-th of its r relevant items stands at s + j (n+1)/(r+1) on average.
-    """
-    position = positions_R[which]
-    ranks = position + 1.0
-    if not len(ranking.starts_T):
-        return np.asarray(ranks)
-    group = np.maximum(np.searchsorted(ranking.starts_T, position, side="right") - 1, 0)
-    start, size = ranking.starts_T[group], ranking.sizes_T[group]
-    before = np.searchsorted(positions_R, start)
-    relevant = np.searchsorted(positions_R, start + size) - before
-    tied = start + (which - before + 1) * (size + 1) / (relevant + 1)
-    return np.asarray(np.where((position >= start) & (position < start + size), tied, ranks))

@@ -1,11 +1,13 @@
 """What the labels alone say about a query, and a query's ranking seen through its labels.
 
-Gallery items with equal label sets are alike to every measure, so gains are computed once per distinct set (U of them)
-and looked up by set number: a data set has far fewer sets than items.
+Gallery items with equal label sets are alike to every measure, and a data set has far fewer sets than items. To one
+query even fewer kinds of items differ: but for weighted labels, a gain follows from how many labels an item has and how
+many of them the query has. So gains are computed once per kind and looked up.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cached_property
 
@@ -14,12 +16,14 @@ from numpy.typing import NDArray
 
 from ..relevance import KINDS, relevance
 from ..typing import BoolArray, FloatArray, IntArray, LabelArray
+from ._hits import Hits, precision_sums, tied_positions
 from .functional import gain_from_count, label_distance, shared_labels
-from .ranking import Ranking
+from .ranking import luggage, rank_with_riders
 
 __all__ = ["LabelSets", "RankedQuery", "Truth"]
 
 _Float = NDArray[np.float64]
+_Quantity = Callable[[_Float, _Float, _Float], _Float]
 
 
 class LabelSets:
@@ -28,11 +32,13 @@ class LabelSets:
     def __init__(self, labels_GC: LabelArray, rarity_C: FloatArray) -> None:
         packed = np.packbits(labels_GC, axis=1)
         _, first, set_of, counts = np.unique(packed, axis=0, return_index=True, return_inverse=True, return_counts=True)
-        self.set_of_G: IntArray = set_of.reshape(-1).astype(np.int32)
+        self.set_of_G: IntArray = set_of.reshape(-1)
         self.counts_U: IntArray = counts
         self.sets_UC: _Float = labels_GC[first].astype(np.float64)
         self.has_CU: BoolArray = np.ascontiguousarray(labels_GC[first].T > 0)
-        self.rarity_C = rarity_C
+        self.sizes_U: IntArray = self.has_CU.sum(axis=0)
+        self.with_label_C: IntArray = self.has_CU @ counts
+        self.rarity_C = rarity_C.astype(np.float64)
 
 
 class Truth:
@@ -41,6 +47,7 @@ class Truth:
     def __init__(self, sets: LabelSets, query_labels_C: LabelArray, own_set: int | None) -> None:
         self.sets = sets
         self.query_C: _Float = query_labels_C.astype(np.float64)
+        self.own_set = own_set
         self.counts_U = sets.counts_U
         if own_set is not None:
             self.counts_U = sets.counts_U.copy()
@@ -49,74 +56,108 @@ class Truth:
         self._gains: dict[str, _Float] = {}
         self._ideals: dict[tuple[str, int], _Float] = {}
 
-    def gain(self, kind: str) -> _Float:
-        """Gain of each label set, (U,)."""
-        if kind not in self._gains:
-            self._gains[kind] = QUANTITIES[kind](self)
-        return self._gains[kind]
+    @cached_property
+    def _alike(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Kinds of label sets by (shared labels, labels): a set of each, their counts, and the kind of each set."""
+        shared = np.rint(self.sets.sets_UC @ self.query_C).astype(np.int64)
+        number = shared * (len(self.query_C) + 1) + self.sets.sizes_U
+        example = np.full(int(number.max()) + 1, -1)
+        example[number] = np.arange(len(number))
+        occurring = np.flatnonzero(example >= 0)
+        kind_of = np.cumsum(example >= 0) - 1
+        counts = np.bincount(kind_of[number], self.counts_U, minlength=len(occurring))
+        return example[occurring], counts.astype(np.int64), kind_of[number]
 
-    def total(self, kind: str) -> float:
+    def _kinds(self, quantity: str) -> tuple[_Float, IntArray]:
+        """The label sets, (K, C), that stand for all that differ in a quantity, and how many items each stands for."""
+        if quantity == _BY_SET:
+            return self.sets.sets_UC, self.counts_U
+        example, counts, _ = self._alike
+        return self.sets.sets_UC[example], counts
+
+    def _gain_of_kinds(self, quantity: str) -> _Float:
+        if quantity not in self._gains:
+            self._gains[quantity] = QUANTITIES[quantity](self.query_C, self._kinds(quantity)[0], self.sets.rarity_C)
+        return self._gains[quantity]
+
+    def gain(self, quantity: str, sets: IntArray) -> _Float:
+        """Gain of each of some label sets, which items have by `LabelSets.set_of_G`."""
+        return self._gain_of_kinds(quantity)[sets if quantity == _BY_SET else self._alike[2][sets]]
+
+    def total(self, quantity: str) -> float:
         """Sum of the gain over all gallery items."""
-        return float(self.gain(kind) @ self.counts_U)
+        return float(self._gain_of_kinds(quantity) @ self._kinds(quantity)[1])
+
+    def ideal(self, quantity: str, k: int) -> _Float:
+        """The k largest gains that the gallery holds, best first."""
+        if (quantity, k) not in self._ideals:
+            gain, counts = self._gain_of_kinds(quantity), self._kinds(quantity)[1]
+            # Each kind that occurs holds an item, so k kinds are enough for k items.
+            some = np.flatnonzero(counts)
+            if len(some) > k:
+                some = some[np.argpartition(-gain[some], k - 1)[:k]]
+            some = some[np.argsort(-gain[some])]
+            self._ideals[quantity, k] = np.repeat(gain[some], np.minimum(counts[some], k))[:k]
+        return self._ideals[quantity, k]
+
+    @cached_property
+    def relevant(self) -> int:
+        """R, the number of gallery items that share a label."""
+        return int(self._kinds("count")[1][self._gain_of_kinds("count") > 0].sum())
 
     @cached_property
     def labels(self) -> list[int]:
         """The query's labels, ascending."""
         return np.flatnonzero(self.query_C).tolist()
 
-    @cached_property
-    def label_bits(self) -> NDArray[np.uint8]:
-        """Which of the query's labels each gallery item has: bit b of byte w stands for the query's label 8 w + b.
-
-        One look-up by rank then serves all labels of a query.
-        """
-        shared = np.packbits(self.sets.has_CU[self.labels], axis=0, bitorder="little")
-        return shared[:, self.sets.set_of_G]
-
-    @cached_property
-    def is_relevant(self) -> BoolArray:
-        """Which label sets share a label with the query."""
-        return self.gain("count") > 0
-
-    @cached_property
-    def relevant(self) -> int:
-        """R, the number of relevant gallery items."""
-        return int(self.counts_U[self.is_relevant].sum())
-
-    def ideal(self, kind: str, k: int) -> _Float:
-        """The k largest gains that the gallery holds, best first."""
-        if (kind, k) not in self._ideals:
-            gain = self.gain(kind)
-            # Each set that occurs holds an item, so k sets are enough for k items.
-            some = np.flatnonzero(self.counts_U)
-            if len(some) > k:
-                some = some[np.argpartition(-gain[some], k - 1)[:k]]
-            some = some[np.argsort(-gain[some])]
-            self._ideals[kind, k] = np.repeat(gain[some], np.minimum(self.counts_U[some], k))[:k]
-        return self._ideals[kind, k]
-
     def with_label(self, label: int) -> int:
         """Number of gallery items that have a label."""
-        return int(self.counts_U[self.sets.has_CU[label]].sum())
+        own = self.own_set is not None and self.sets.has_CU[label, self.own_set]
+        return int(self.sets.with_label_C[label]) - int(own)
+
+    @cached_property
+    def _label_bits(self) -> NDArray[np.uint8]:
+        """Which of the query's labels each set has: bit b of byte w stands for the query's label number 8 w + b."""
+        bits = np.packbits(self.sets.has_CU[self.labels], axis=0, bitorder="little")
+        return bits if len(bits) else np.zeros((1, len(self.counts_U)), dtype=np.uint8)
+
+    @cached_property
+    def luggage(self) -> NDArray[np.int64]:
+        """The first byte of the label bits of each gallery item, as riders of a ranking, (G,)."""
+        return luggage(self._label_bits[0].take(self.sets.set_of_G))
+
+    def more_label_bits(self, items: IntArray) -> list[NDArray[np.uint8]]:
+        """The bytes of label bits after the first, for queries of more than eight labels."""
+        return [bits.take(self.sets.set_of_G[items]) for bits in self._label_bits[1:]]
 
 
-def _kind(kind: str) -> Callable[[Truth], _Float]:
-    def gain(truth: Truth) -> _Float:
-        rarity = truth.sets.rarity_C if kind == "rarity-jaccard" else None
-        return np.asarray(relevance(truth.query_C[None], truth.sets.sets_UC, kind, rarity)[0])  # type: ignore[arg-type]
+def _relevance(kind: str) -> _Quantity:
+    def gain(query_C: _Float, sets_KC: _Float, rarity_C: _Float) -> _Float:
+        rarity = rarity_C if kind == _BY_SET else None
+        return np.asarray(relevance(query_C[None], sets_KC, kind, rarity)[0])  # type: ignore[arg-type]
 
     return gain
 
 
-def _example(part: int) -> Callable[[Truth], _Float]:
-    return lambda truth: np.asarray(shared_labels(truth.query_C, truth.sets.sets_UC)[part], dtype=np.float64)
+def _example(part: int) -> _Quantity:
+    return lambda query_C, sets_KC, _: np.asarray(shared_labels(query_C, sets_KC)[part], dtype=np.float64)
 
 
-QUANTITIES: dict[str, Callable[[Truth], _Float]] = {
-    **{kind: _kind(kind) for kind in KINDS},
-    "exp": lambda truth: np.asarray(gain_from_count(truth.gain("count")), dtype=np.float64),
+def _exp(query_C: _Float, sets_KC: _Float, _: _Float) -> _Float:
+    return np.asarray(gain_from_count(relevance(query_C[None], sets_KC, "count")[0]), dtype=np.float64)
+
+
+def _agreement(query_C: _Float, sets_KC: _Float, _: _Float) -> _Float:
     # Negative, so that the largest is the best here as well.
-    "agreement": lambda truth: -np.asarray(label_distance(truth.query_C, truth.sets.sets_UC), dtype=np.float64),
+    return -np.asarray(label_distance(query_C, sets_KC), dtype=np.float64)
+
+
+# The one quantity for which it matters which labels are shared, not only how many.
+_BY_SET = "rarity-jaccard"
+QUANTITIES: dict[str, _Quantity] = {
+    **{kind: _relevance(kind) for kind in KINDS},
+    "exp": _exp,
+    "agreement": _agreement,
     "precision": _example(0),
     "recall": _example(1),
     "f1": _example(2),
@@ -124,32 +165,43 @@ QUANTITIES: dict[str, Callable[[Truth], _Float]] = {
 
 
 class RankedQuery:
-    """One query's ranking, seen through the labels of what it ranks."""
+    """One query's ranking, seen through the labels of what it ranks; `own` is the query's own item, left out."""
 
-    def __init__(self, truth: Truth, ranking: Ranking) -> None:
-        self.truth, self.ranking = truth, ranking
-        self._bits = [bits.take(ranking.order_G) for bits in truth.label_bits]
+    def __init__(self, truth: Truth, scores_G: NDArray[np.float32], own: int | None) -> None:
+        self.truth = truth
+        self.ranking, first = rank_with_riders(scores_G, truth.luggage, own)
+        self._first_sets: dict[int, IntArray] = {}
+        self._bits = [first]
+        if len(truth.labels) > 8:
+            self._bits += truth.more_label_bits(self.ranking.order_G)
+        self._relevant_G: BoolArray = (np.bitwise_or.reduce(self._bits) if len(self._bits) > 1 else first) != 0
+        self.hits = Hits(self._relevant_G)
 
-    def top(self, kind: str, k: int) -> FloatArray:
-        """Expected gain at each of the first k ranks."""
-        return self.ranking.expected(self._gains(kind, self.ranking.order_G[: self.ranking.reach(k)]), k)
+    def _has(self, label: int, positions: IntArray | slice) -> BoolArray:
+        """Whether the items at some positions have the query's label number `label`."""
+        word, bit = divmod(label, 8)
+        return np.asarray((self._bits[word][positions] & np.uint8(1 << bit)) != 0)
 
     @cached_property
-    def positions(self) -> IntArray:
-        """Positions of the items that share a label with the query."""
-        if not self._bits:
-            return np.empty(0, dtype=np.int64)
-        return np.flatnonzero(np.bitwise_or.reduce(self._bits) != 0)
+    def precision_sums(self) -> _Float:
+        """Expected sums of precisions over the whole ranking: of sharing a label, and of having each of the labels."""
+        tied, labels = tied_positions(self.ranking), range(len(self.truth.labels))
+        notions = np.stack([self._relevant_G[tied], *(self._has(label, tied) for label in labels)], axis=1)
+        label_hits = (Hits(self._has(label, slice(None))) for label in labels)
+        return precision_sums(self.ranking, itertools.chain([self.hits], label_hits), notions)
 
-    def positions_of(self, label: int) -> IntArray:
-        """Positions of the items that have a label of the query."""
-        word, bit = divmod(self.truth.labels.index(label), 8)
-        return np.flatnonzero(self._bits[word] & np.uint8(1 << bit) != 0)
+    def top(self, quantity: str, k: int) -> FloatArray:
+        """Expected gain at each of the first k ranks."""
+        if k not in self._first_sets:
+            self._first_sets[k] = self.truth.sets.set_of_G[self.ranking.items(slice(self.ranking.reach(k)))]
+        return self.ranking.expected(self.truth.gain(quantity, self._first_sets[k]), k)
 
-    def relevant_gains(self, kind: str, k: int) -> tuple[IntArray, FloatArray]:
+    def positions(self, k: int) -> IntArray:
+        """Positions of the relevant items that can stand among the first k."""
+        return np.flatnonzero(self._relevant_G[: self.ranking.reach(k)])
+
+    def relevant_gains(self, quantity: str, k: int) -> tuple[IntArray, FloatArray]:
         """Positions and gains of the relevant items that can stand among the first k."""
-        positions = self.positions[: self.positions.searchsorted(self.ranking.reach(k))]
-        return positions, self._gains(kind, self.ranking.order_G[positions])
-
-    def _gains(self, kind: str, items: IntArray) -> FloatArray:
-        return self.truth.gain(kind)[self.truth.sets.set_of_G[items]]
+        positions = self.positions(k)
+        sets = self.truth.sets.set_of_G[self.ranking.items(positions)]
+        return positions, self.truth.gain(quantity, sets)

@@ -22,10 +22,10 @@ from ..relevance import label_rarity
 from ..typing import FloatArray, IntArray
 from . import _expectation as expectation
 from ._expectation import ratio
+from ._hits import expected_ranks
 from ._truth import LabelSets, RankedQuery, Truth
 from .embeddings import EmbeddingSet, comparable_rows, similarity_blocks
 from .measures import DEFAULT_MEASURES, Band, LabelAP, Measure, QueryMeasure, frequency_bands, parse_measure
-from .ranking import rank
 from .significance import Interval, Statistic, bootstrap_interval, label_mean, query_mean
 
 __all__ = [
@@ -360,22 +360,19 @@ class _Run:
         truth, floor, ceiling, label_floor = self._truth(
             labels.tobytes(), int(self.sets.set_of_G[own]) if own >= 0 else -1
         )
-        ranked = RankedQuery(truth, rank(scores_G, own if own >= 0 else None))
+        ranked = RankedQuery(truth, scores_G, own if own >= 0 else None)
         self.relevant_Q[row] = truth.relevant
         self.tied_Q[row] = len(ranked.ranking.starts_T) > 0
         self.values_QM[row] = [measure.value(ranked) for measure in self.measures]
         self.floor_QM[row], self.ceiling_QM[row], self.label_floor_QC[row] = floor, ceiling, label_floor
-        for label in truth.labels:
-            positions = ranked.positions_of(label)
-            found = expectation.precision_sum(ranked.ranking, positions, len(ranked.ranking))
-            self.label_ap_QC[row, label] = ratio(found, len(positions))
-        first = ranked.ranking.order_G[:_NEAREST]
+        for label, found in zip(truth.labels, ranked.precision_sums[1:].tolist(), strict=True):
+            self.label_ap_QC[row, label] = ratio(found, truth.with_label(label))
+        first = ranked.ranking.items(slice(_NEAREST))
         self.nearest_QK[row, : len(first)] = first
-        self.nearest_agreement_QK[row, : len(first)] = truth.gain("jaccard")[self.sets.set_of_G[first]]
+        self.nearest_agreement_QK[row, : len(first)] = truth.gain("jaccard", self.sets.set_of_G[first])
         if truth.relevant:
             wanted = np.ceil(_RECALL_LEVELS * truth.relevant - 1e-9).astype(np.int64)
-            ranks = expectation.expected_ranks(ranked.ranking, ranked.positions, wanted - 1)
-            self.curve_QL[row] = wanted / ranks
+            self.curve_QL[row] = wanted / expected_ranks(ranked.ranking, ranked.hits, wanted - 1)
 
     def _count(self, row: int, scores_G: NDArray[np.float32]) -> None:
         bins = self._histogram.shape[1]

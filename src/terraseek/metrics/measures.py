@@ -121,9 +121,12 @@ class MeanAP(QueryMeasure):
     def value(self, ranked: RankedQuery) -> float:
         """AP of one ranking."""
         cut = ranked.ranking.cut(self.k)
+        if cut == len(ranked.ranking):  # whichever the denominator, all relevant items are counted
+            return ratio(float(ranked.precision_sums[0]), ranked.truth.relevant)
+        positions = ranked.positions(cut)
         if self.denominator == "hits":
-            return expectation.hits_average(ranked.ranking, ranked.positions, cut)
-        return ratio(expectation.precision_sum(ranked.ranking, ranked.positions, cut), self._below(ranked.truth, cut))
+            return expectation.hits_average(ranked.ranking, positions, cut)
+        return ratio(expectation.precision_sum(ranked.ranking, positions, cut), self._below(ranked.truth, cut))
 
     def floor(self, truth: Truth) -> float:
         """AP of a random ranking."""
@@ -317,7 +320,8 @@ class Hit(QueryMeasure):
 
     def value(self, ranked: RankedQuery) -> float:
         """Whether one ranking has a hit."""
-        return expectation.any_hit_probability(ranked.ranking, ranked.positions, ranked.ranking.cut(self.k))
+        cut = ranked.ranking.cut(self.k)
+        return expectation.any_hit_probability(ranked.ranking, ranked.positions(cut), cut)
 
     def floor(self, truth: Truth) -> float:
         """Chance of a hit among k items drawn from the gallery."""
