@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -16,10 +18,14 @@ from terraseek.models import BACKBONES, Backbone
 from terraseek.training import (
     ArchitectureConfig,
     AugmentationConfig,
+    ContrastConfig,
     DataConfig,
+    ObjectiveConfig,
+    ObjectivesConfig,
     OptimizerConfig,
     Recipe,
     SamplerConfig,
+    TextSideConfig,
     TrainerConfig,
 )
 
@@ -52,13 +58,13 @@ if "test-tiny" not in BACKBONES:
 
 
 def write_images(root: Path, size: int = 24) -> Path:
-    """Quarters of an image are of one colour each; its labels are the colours that occur."""
+    """Quarters of an image are of one colour each; its labels are the colours that occur, its captions name them."""
     rng = np.random.default_rng(0)
     names = list(COLOURS)
     (root / "images").mkdir(parents=True)
     with (root / "samples.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "split", "labels"])
+        writer.writerow(["path", "split", "labels", "captions"])
         for split, count in SPLITS.items():
             for i in range(count):
                 # "roof" is rare: one image in five.
@@ -70,8 +76,16 @@ def write_images(root: Path, size: int = 24) -> Path:
                 pixels = pixels.repeat(size // 2, 0).repeat(size // 2, 1) + rng.normal(0, 8, (size, size, 3))
                 path = f"images/{split}{i:02d}.png"
                 Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / path)
-                writer.writerow([path, split, "|".join(sorted(set(quarters.ravel())))])
+                writer.writerow([path, split, "|".join(sorted(set(quarters.ravel()))), "|".join(describe(quarters))])
     return root
+
+
+def describe(quarters: NDArray[np.str_]) -> list[str]:
+    """Three captions where all quarters differ in colour, else two; many images share the first."""
+    names = sorted(set(quarters.ravel().tolist()))
+    (a, b), (c, d) = quarters.tolist()
+    captions = [f"There is {' and '.join(names)}.", f"{a} and {b} above {c} and {d}"]
+    return [*captions, f"{a} at the left of {b}"] if len(names) > 2 else captions
 
 
 @pytest.fixture(scope="session")
@@ -90,4 +104,22 @@ def tiny_recipe(colours: Path, tmp_path: Path) -> Recipe:
         sampler=SamplerConfig(batch_size=16),
         augmentation=AugmentationConfig(min_area=0.8, brightness=0.05, contrast=0.05, saturation=0.05),
         trainer=TrainerConfig(epochs=4, accelerator="cpu", precision="32-true", validate_every=2),
+    )
+
+
+@pytest.fixture
+def caption_recipe(tiny_recipe: Recipe) -> Recipe:
+    """Every term of the loss, with key encoders and queues; the symmetries would change what is left of what."""
+    return dataclasses.replace(
+        tiny_recipe,
+        name="tiny-captions",
+        text=TextSideConfig(network={"width": 12, "hidden": 12, "heads": 1}, per_image=2, least_count=1),
+        objectives=ObjectivesConfig(
+            contrast=ContrastConfig(queue=24, momentum=0.9),
+            triplet=ObjectiveConfig(weight=0.5),
+            alignment=ObjectiveConfig(weight=1.0, first_epoch=2),
+            labels=ObjectiveConfig(weight=0.2),
+        ),
+        trainer=TrainerConfig(epochs=4, accelerator="cpu", precision="32-true", validate_every=2),
+        augmentation=AugmentationConfig(symmetries=False, min_area=0.9, brightness=0, contrast=0, saturation=0),
     )

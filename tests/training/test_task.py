@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from terraseek.errors import ConfigError
+from terraseek.training.base_task import freeze, parameter_groups, warmup_cosine
 from terraseek.training.datamodule import ImageData, PixelSplit, band_statistics
 from terraseek.training.recipe import SamplerConfig
-from terraseek.training.task import freeze, parameter_groups, warmup_cosine
 
 
 @given(

@@ -26,7 +26,7 @@ from .text import (
     build_text_encoder,
     minilm_tokenizer_file,
 )
-from .vocabulary import word_tokenizer
+from .vocabulary import split_words, word_tokenizer
 from .weights import adapt_bands, convert_weights
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "minilm_tokenizer_file",
     "position_codes",
     "save_model",
+    "split_words",
     "text_config",
     "word_tokenizer",
 ]

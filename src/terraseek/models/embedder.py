@@ -105,7 +105,12 @@ class ConceptHead(nn.Module):
     def __init__(self, dim: int, concepts: int) -> None:
         super().__init__()
         self.predict = nn.Linear(dim, concepts)
-        self.add = nn.Identity() if concepts == dim else nn.Linear(concepts, dim, bias=False)
+        self.add: nn.Module = nn.Identity()
+        if concepts != dim:
+            # Untrained scores are all one half: mapped at random they would add one long vector to every embedding,
+            # and all would look alike. From zero the map grows as far as the concepts tell embeddings apart.
+            self.add = nn.Linear(concepts, dim, bias=False)
+            nn.init.zeros_(self.add.weight)
 
     def forward(self, latent_ND: Tensor) -> tuple[Tensor, Tensor]:
         """The embedding, (N, D), not yet of unit length, and the logits, (N, C)."""

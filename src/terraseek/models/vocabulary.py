@@ -8,9 +8,20 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 
 from ..errors import UsageError
 
-__all__ = ["UNKNOWN", "word_tokenizer"]
+__all__ = ["UNKNOWN", "split_words", "word_tokenizer"]
 
 PADDING, UNKNOWN, START = "[PAD]", "[UNK]", "[START]"
+_NORMALIZER = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()])
+_SPLITTER = pre_tokenizers.Split(Regex(r"[^\p{L}\p{N}]+"), "removed")
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text, as `word_tokenizer` will see them.
+
+    >>> split_words("A café, two boats.")
+    ['a', 'cafe', 'two', 'boats']
+    """
+    return [word for word, _ in _SPLITTER.pre_tokenize_str(_NORMALIZER.normalize_str(text))]
 
 
 def word_tokenizer(words: Iterable[str]) -> Tokenizer:
@@ -30,10 +41,8 @@ def word_tokenizer(words: Iterable[str]) -> Tokenizer:
     if len(known) == 3:
         raise UsageError("the vocabulary is empty: no caption has a word that is frequent enough")
     tokenizer = Tokenizer(models.WordLevel(known, unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\p{L}\p{N}]+"), "removed")
+    tokenizer.normalizer = _NORMALIZER
+    tokenizer.pre_tokenizer = _SPLITTER
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A", special_tokens=[(START, known[START])]
     )

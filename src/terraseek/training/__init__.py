@@ -1,17 +1,25 @@
 """Training from recipes: data, samplers, augmentation, the Lightning task, runs, and the judgement of their models."""
 
 from .augmentation import augment
+from .caption_evaluation import evaluate_captions
+from .caption_table import Captions, CaptionTable, caption_tokenizer
+from .caption_task import ConceptTargets, ImageTextTask, Objectives
 from .datamodule import Batch, ImageData, PixelSplit, band_statistics
 from .evaluation import embed_dataset, evaluate_model
 from .knowledge import Knowledge, KnowledgeMode, mine_captions, mine_concepts
 from .recipe import (
     ArchitectureConfig,
     AugmentationConfig,
+    ConceptsConfig,
+    ContrastConfig,
     DataConfig,
     LossConfig,
+    ObjectiveConfig,
+    ObjectivesConfig,
     OptimizerConfig,
     Recipe,
     SamplerConfig,
+    TextSideConfig,
     TrainerConfig,
     load_recipe,
 )
@@ -33,14 +41,23 @@ __all__ = [
     "AugmentationConfig",
     "Batch",
     "BatchSampler",
+    "CaptionTable",
+    "Captions",
+    "ConceptTargets",
+    "ConceptsConfig",
+    "ContrastConfig",
     "Coverage",
     "DataConfig",
     "ImageData",
     "ImageTask",
+    "ImageTextTask",
     "Knowledge",
     "KnowledgeMode",
     "LabelAwareBatches",
     "LossConfig",
+    "ObjectiveConfig",
+    "Objectives",
+    "ObjectivesConfig",
     "OptimizerConfig",
     "PixelSplit",
     "Recipe",
@@ -48,11 +65,14 @@ __all__ = [
     "Run",
     "SamplerConfig",
     "ShuffledBatches",
+    "TextSideConfig",
     "TrainerConfig",
     "augment",
     "band_statistics",
     "build_sampler",
+    "caption_tokenizer",
     "embed_dataset",
+    "evaluate_captions",
     "evaluate_model",
     "label_coverage",
     "load_recipe",

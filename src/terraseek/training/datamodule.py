@@ -86,7 +86,7 @@ class ImageData(LightningDataModule):
 
     Args:
         train: training split at the size that crops are taken from.
-        gallery: the same split at the network's input size.
+        gallery: the same split at the network's input size; None where validation searches nothing but the queries.
         queries: validation split at the network's input size.
         sampler: how training batches are drawn.
         seed: of the sampler.
@@ -96,7 +96,7 @@ class ImageData(LightningDataModule):
     def __init__(
         self,
         train: PixelSplit,
-        gallery: PixelSplit,
+        gallery: PixelSplit | None,
         queries: PixelSplit,
         sampler: SamplerConfig,
         *,
@@ -118,7 +118,7 @@ class ImageData(LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Queries, then gallery; with several processes each has its share of both."""
-        return [self._loader(split, self._shares(len(split))) for split in (self.queries, self.gallery)]
+        return [self._loader(split, self._shares(len(split))) for split in (self.queries, self.gallery) if split]
 
     def _loader(self, split: PixelSplit, batches: BatchSampler | list[list[int]]) -> DataLoader[Batch]:
         # batch_size None: an item of the split is a whole batch, and the sampler, which yields batches, stands where

@@ -13,7 +13,7 @@ from ..errors import DatasetError, ImageError, Refused, UsageError
 from ..images import refuse
 from ..metrics import DEFAULT_MEASURES, EmbeddingSet, Evaluation, Measure, evaluate_retrieval
 
-__all__ = ["embed_dataset", "evaluate_model"]
+__all__ = ["check_split", "embed_dataset", "evaluate_model"]
 
 
 def embed_dataset(
@@ -88,7 +88,7 @@ def evaluate_model(
     frequency_C = dataset.subset(train_split).labels_NC.mean(0) if train_split in dataset.splits else None
     encoder = model if isinstance(model, OnnxEncoder) else load_encoder(model, threads=threads)
     if not other_split:
-        _check_split(encoder, dataset)
+        check_split(encoder, dataset)
     queries, gallery = dataset.subset(query_split), dataset.subset(gallery_split)
     total = len(queries) + (0 if query_split == gallery_split else len(gallery))
 
@@ -112,7 +112,12 @@ def evaluate_model(
     return evaluation, refused
 
 
-def _check_split(encoder: OnnxEncoder, dataset: ImageDataset) -> None:
+def check_split(encoder: OnnxEncoder, dataset: ImageDataset) -> None:
+    """Refuse a model that was trained on the data set under another split.
+
+    Raises:
+        UsageError: it was.
+    """
     trained = encoder.config.training
     same_data = trained.get("dataset") == dataset.name
     if same_data and trained.get("split_hash") not in (None, dataset.split_hash):

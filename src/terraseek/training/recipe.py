@@ -9,13 +9,19 @@
     [augmentation]   what is done to their images
     [trainer]        how long, on what, and which checkpoint is the best
 
+With a section `[text]` the training is one of images and captions, and these count too:
+
+    [text]           text encoder, captions per image
+    [concepts]       which words of the captions are concepts
+    [objectives]     the losses between images, captions and concepts, each with weight and first epoch
+
 A recipe that names no `data.root` fits any machine; give it with ``--set data.root=DIR``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,15 +32,23 @@ __all__ = [
     "MACHINE_KEYS",
     "ArchitectureConfig",
     "AugmentationConfig",
+    "ConceptsConfig",
+    "ContrastConfig",
     "DataConfig",
     "LossConfig",
+    "ObjectiveConfig",
+    "ObjectivesConfig",
     "OptimizerConfig",
     "Recipe",
     "SamplerConfig",
+    "TextSideConfig",
     "TrainerConfig",
     "load_recipe",
     "recipe_differences",
 ]
+
+_LABEL_MEASURES = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP")
+_CAPTION_MEASURES = ("mR",)
 
 MACHINE_KEYS = {"data": ("root", "splits", "cache"), "trainer": ("threads", "workers", "accelerator")}
 """Section -> keys that only say where things lie and how they are computed, not what is computed."""
@@ -87,6 +101,8 @@ class ArchitectureConfig:
         dim: embedding dimensions D.
         hidden: width of the hidden layer between features and embedding; 0 for a linear head.
         dropout: share of hidden units dropped in training.
+        aggregator: what makes features of the backbone's maps, see `terraseek.models.NetworkConfig`.
+        aggregator_dim: number of features that the aggregator gives.
         freeze: parts of the backbone, by module name, that keep their weights and normalisation statistics, such as
             ["conv_stem", "bn1", "blocks.0"]. Freezing the first, high-resolution parts halves the time of a step.
     """
@@ -98,6 +114,8 @@ class ArchitectureConfig:
     dim: int = 128
     hidden: int = 512
     dropout: float = 0.0
+    aggregator: Literal["none", "mean", "channels"] = "none"
+    aggregator_dim: int = 512
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -108,8 +126,129 @@ class ArchitectureConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextSideConfig:
+    """The text side, and how captions meet images in a batch.
+
+    Attributes:
+        encoder: a name of `terraseek.models.TEXT_ENCODERS`.
+        pretrained: start from packaged weights, which "minilm-l6" has.
+        network: sizes of the encoder and its head, fields of `terraseek.models.TextNetworkConfig`; the vocabulary
+            follows from the captions.
+        max_tokens: longer captions are cut.
+        least_count: words that occur less often in the training captions are unknown to the vocabulary; tokenizers
+            that come with weights have their own.
+        per_image: captions drawn for each image of a batch, without repetition; an image with fewer gives all it has.
+        lr: peak learning rate of a pretrained text encoder.
+    """
+
+    encoder: str = "gru"
+    pretrained: bool = False
+    network: dict[str, Any] = field(default_factory=dict)
+    max_tokens: int = 32
+    least_count: int = 2
+    per_image: int = 1
+    lr: float = 1e-4
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "least_count", "per_image"):
+            _check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it must be at least 1")
+        _check(self.lr >= 0, f"lr is {self.lr}, it must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptsConfig:
+    """Which words of the training captions are concepts; see `terraseek.training.mine_concepts`.
+
+    Attributes:
+        size: number of concepts at most.
+        mode: "default" keys concepts by image; "published" mines as KAMCL's published code does.
+        gamma: exponent of a concept's rarity.
+        kappa: rarity lies within 1/kappa and kappa.
+    """
+
+    size: int = 512
+    mode: Literal["default", "published"] = "default"
+    gamma: float = 0.5
+    kappa: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check(self.size >= 1, f"size is {self.size}, it must be at least 1")
+        _check(self.gamma >= 0, f"gamma is {self.gamma}, it must be at least 0")
+        _check(self.kappa >= 1, f"kappa is {self.kappa}, it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """One term of the loss.
+
+    Attributes:
+        weight: factor on it; 0 leaves it out.
+        first_epoch: it counts from this epoch on: with alignment from a later epoch, the two-step training of KAMCL.
+        loss: a name of `terraseek.losses.CROSS_MODAL_LOSSES`, for terms that compare images with captions.
+        options: what its constructor takes.
+    """
+
+    weight: float = 0.0
+    first_epoch: int = 0
+    loss: str = "hard-triplet"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self.weight >= 0, f"weight is {self.weight}, it must be at least 0")
+        _check(self.first_epoch >= 0, f"first_epoch is {self.first_epoch}, it must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastConfig(ObjectiveConfig):
+    """The contrast between images and captions, both ways.
+
+    Attributes:
+        queue: past captions and past images that serve as further candidates; 0 for none.
+        momentum: m of the slowly following encoders that give the keys; 0 takes the keys from the trained encoders.
+    """
+
+    weight: float = 1.0
+    loss: str = "multi-positive"
+    queue: int = 0
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.queue >= 0, f"queue is {self.queue}, it must be at least 0")
+        _check(0 <= self.momentum < 1, f"momentum is {self.momentum}, it must lie in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectivesConfig:
+    """The terms of an image-text training's loss.
+
+    Attributes:
+        contrast: images against captions of the batch and the queues.
+        triplet: images against captions of the batch alone.
+        alignment: both sides' concept scores against the image's concepts; switches the concept heads on.
+        labels: the recipe's `[loss]` on the images' label sets, in the same batch.
+        overlap: whether captions of other images are relevant in part where the concepts of the two images overlap,
+            for losses that grade; without it they are plain negatives.
+        variant: "published" reproduces the faults of KAMCL's published code: every pair but an image and the caption
+            drawn with it is a negative, whatever it says; key encoders follow in part and stay random for the rest;
+            concepts go to images by their place in the shuffled split.
+    """
+
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    triplet: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    alignment: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    labels: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    overlap: bool = False
+    variant: Literal["default", "published"] = "default"
+
+    def __post_init__(self) -> None:
+        terms = (self.contrast, self.triplet, self.labels)
+        _check(any(term.weight > 0 for term in terms), "every objective has weight 0: give one of them a weight")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """The loss.
+    """The loss on label sets.
 
     Attributes:
         name: a name of `terraseek.losses.LOSSES`.
@@ -227,7 +366,8 @@ class TrainerConfig:
         threads: CPU threads per process; 0 leaves torch's choice.
         workers: processes that load batches; 0 is fastest from the pixel cache on few cores.
         validate_every: epochs between validations; the last epoch is always validated.
-        select: the checkpoint with the highest mean of these measures becomes the model.
+        select: the checkpoint with the highest mean of these measures becomes the model; empty for the usual ones:
+            mAP, nDCG@100 by Jaccard and by count and macro-AP for label sets, mR for captions.
     """
 
     epochs: int = 40
@@ -237,18 +377,20 @@ class TrainerConfig:
     threads: int = 0
     workers: int = 0
     validate_every: int = 5
-    select: tuple[str, ...] = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP")
+    select: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("devices", 1), ("threads", 0), ("workers", 0), ("validate_every", 1)):
             value = getattr(self, name)
             _check(value >= least, f"{name} is {value}, it must be at least {least}")
-        _check(len(self.select) > 0, "select is empty, name at least one measure")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training, in full: the same recipe, seed, data and versions give the same model."""
+    """One training, in full: the same recipe, seed, data and versions give the same model.
+
+    `text` makes it a training of images and captions; `concepts` and `objectives` count only then.
+    """
 
     data: DataConfig
     name: str = "run"
@@ -259,8 +401,21 @@ class Recipe:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    text: TextSideConfig | None = None
+    concepts: ConceptsConfig = field(default_factory=ConceptsConfig)
+    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
+        if not self.trainer.select:
+            usual = _LABEL_MEASURES if self.text is None else _CAPTION_MEASURES
+            object.__setattr__(self, "trainer", replace(self.trainer, select=usual))
+        if self.text is not None:
+            _check(self.augmentation.views == 1, "augmentation.views is 2: captions are matched with one view")
+            published = self.objectives.variant == "published"
+            _check(
+                not published or self.text.per_image == 1,
+                "objectives.variant 'published' pairs each image with one caption: set text.per_image to 1",
+            )
         _check(self.seed >= 0, f"seed is {self.seed}, it must be at least 0")
         size, devices = self.sampler.batch_size, self.trainer.devices
         _check(size % devices == 0, f"sampler.batch_size {size} does not divide by trainer.devices {devices}")

@@ -26,19 +26,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities import rank_zero_only
 
-from ..config import to_mapping, to_toml
+from ..config import to_toml
 from ..data import ImageDataset, load_dataset
-from ..encoders import ModelConfig
 from ..errors import ConfigError, DatasetError, NotFoundError, UsageError
-from ..losses import EmbeddingQueue, LabelStatistics, build_loss
-from ..metrics import parse_measure
-from ..models import ExportReport, NetworkConfig, build_embedder, embedder_config, save_model
+from ..models import ExportReport, save_model
+from .base_task import SELECTION
+from .caption_plan import caption_plan
 from .checkpoint import WholeCheckpoints, read_checkpoint
-from .datamodule import ImageData, PixelSplit, band_statistics
-from .evaluation import evaluate_model
-from .recipe import MACHINE_KEYS, Recipe, TrainerConfig, load_recipe, recipe_differences
-from .record import EpochTable, StepCounter, now, plain_result, read_epochs, run_record, versions, write_json
-from .task import SELECTION, ImageTask
+from .label_plan import label_plan
+from .plan import Plan
+from .recipe import Recipe, TrainerConfig, load_recipe, recipe_differences
+from .record import EpochTable, StepCounter, now, read_epochs, run_record, write_json
 
 __all__ = ["Run", "resolve_precision", "train"]
 
@@ -112,14 +110,11 @@ def train(
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """All that a recipe is turned into before the first step."""
+    """A plan in its run folder."""
 
     recipe: Recipe
     out: Path
-    dataset: ImageDataset
-    data: ImageData
-    config: ModelConfig
-    task: ImageTask
+    plan: Plan
     trainer: pl.Trainer
     record: dict[str, Any]
 
@@ -137,20 +132,12 @@ def _begin(
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
     torch.manual_seed(recipe.seed)
-    data = _data(recipe, dataset, Path(recipe.data.cache or cache or out / "pixels"))
-    config = _model_config(recipe, dataset, data)
+    make_plan = label_plan if recipe.text is None else caption_plan
+    plan = make_plan(recipe, dataset, Path(recipe.data.cache or cache or out / "pixels"))
     with _quiet():
-        trainer = _trainer(recipe, out, progress, on_epoch)
-    job = _Job(
-        recipe=recipe,
-        out=out,
-        dataset=dataset,
-        data=data,
-        config=config,
-        task=_task(recipe, data, config),
-        trainer=trainer,
-        record=run_record(recipe, dataset, data, resolve_precision(recipe.trainer)),
-    )
+        trainer = _trainer(recipe, plan, out, progress, on_epoch)
+    record = run_record(recipe, dataset, plan.data, resolve_precision(recipe.trainer))
+    job = _Job(recipe=recipe, out=out, plan=plan, trainer=trainer, record={**record, **plan.record})
     _write(out / _RECORD, job.record)
     return job
 
@@ -160,8 +147,12 @@ def _load(recipe: Recipe) -> ImageDataset:
     if data.root is None:
         raise ConfigError("the recipe does not say where the data are: add --set data.root=DIR")
     dataset = load_dataset(data.name, data.root, splits=data.splits, seed=data.split_seed, **data.options)
-    if not dataset.label_names:
-        raise DatasetError(f"{data.name} has no labels: this training needs label sets")
+    if recipe.text is None and not dataset.label_names:
+        raise DatasetError(
+            f"{data.name} has no labels: this training needs label sets, or captions and a section [text]"
+        )
+    if recipe.text is not None and not any(sample.captions for sample in dataset.samples):
+        raise DatasetError(f"{data.name} has no captions: a training with a section [text] needs some")
     return dataset
 
 
@@ -182,69 +173,6 @@ def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
     path.write_text(to_toml(recipe), encoding="utf-8")
 
 
-def _data(recipe: Recipe, dataset: ImageDataset, cache: Path) -> ImageData:
-    train, val = dataset.subset(recipe.data.train), dataset.subset(recipe.data.val)
-    crops = PixelSplit.open(train, recipe.data.pixels, cache)
-    gallery = PixelSplit.open(train, recipe.model.input_size, cache)
-    queries = PixelSplit.open(val, recipe.model.input_size, cache)
-    for item in (*crops.refused, *queries.refused):
-        _log.warning("left out: %s", item)
-    return ImageData(crops, gallery, queries, recipe.sampler, seed=recipe.seed, workers=recipe.trainer.workers)
-
-
-def _model_config(recipe: Recipe, dataset: ImageDataset, data: ImageData) -> ModelConfig:
-    """The model's config with its provenance: only what the weights depend on, so that equal runs have equal models."""
-    bands = data.train.images.shape[-1]
-    statistics = {}
-    if bands != 3 or data.train.images.dtype != "uint8":
-        mean, std = band_statistics(data.train.images)
-        statistics = {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
-    kept = to_mapping(recipe)
-    for section, names in MACHINE_KEYS.items():
-        kept[section] = {key: value for key, value in kept[section].items() if key not in names}
-    return embedder_config(
-        recipe.model.backbone,
-        input_size=recipe.model.input_size,
-        dim=recipe.model.dim,
-        bands=bands,
-        network=NetworkConfig(hidden=recipe.model.hidden, dropout=recipe.model.dropout),
-        label_names=dataset.label_names,
-        training={
-            "dataset": dataset.name,
-            "split": recipe.data.train,
-            "split_hash": dataset.split_hash,
-            "images": len(data.train),
-            "seed": recipe.seed,
-            "statistics": LabelStatistics.from_labels(data.train.labels_NC).to_dict(),
-            "versions": versions(),
-            "recipe": kept,
-        },
-        **statistics,
-    )
-
-
-def _task(recipe: Recipe, data: ImageData, config: ModelConfig) -> ImageTask:
-    pretrained = recipe.model.weights or recipe.model.pretrained
-    embedder = build_embedder(config, pretrained)
-    statistics = LabelStatistics.from_labels(data.train.labels_NC)
-    loss = build_loss(recipe.loss.name, statistics, recipe.model.dim, **recipe.loss.options)
-    labels = data.train.labels_NC.shape[1]
-    return ImageTask(
-        embedder,
-        loss,
-        config,
-        optimizer=recipe.optimizer,
-        augmentation=recipe.augmentation,
-        pretrained=bool(pretrained),
-        names=(data.queries.names, data.gallery.names),
-        labels=(data.queries.labels_NC, data.gallery.labels_NC),
-        select=[parse_measure(name) for name in recipe.trainer.select],
-        frozen=recipe.model.freeze,
-        queue=EmbeddingQueue(recipe.loss.queue, recipe.model.dim, labels) if recipe.loss.queue else None,
-        seed=recipe.seed,
-    )
-
-
 @rank_zero_only
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     write_json(path, content)
@@ -263,15 +191,16 @@ def resolve_precision(config: TrainerConfig) -> Precision:
 
 def _trainer(
     recipe: Recipe,
+    plan: Plan,
     out: Path,
     progress: Progress | None,
     on_epoch: Callable[[Mapping[str, float]], None] | None,
 ) -> pl.Trainer:
     config = recipe.trainer
-    measures = [f"val/{parse_measure(name)}" for name in config.select]
+    columns = ("train/loss", *plan.task.terms, *(f"val/{name}" for name in plan.measures), SELECTION)
     folder = out / _LAST.parent
     callbacks: list[Callback] = [
-        EpochTable(out / _METRICS, ("train/loss", *measures, SELECTION), on_epoch),
+        EpochTable(out / _METRICS, columns, on_epoch),
         ModelCheckpoint(folder, _BEST.stem, monitor=SELECTION, mode="max", enable_version_counter=False),
         ModelCheckpoint(folder, _LAST.stem, save_on_train_epoch_end=True, enable_version_counter=False),
     ]
@@ -308,7 +237,9 @@ def _fit(job: _Job, resume: bool) -> float:
     started = time.monotonic()
     with _quiet():
         try:
-            job.trainer.fit(job.task, datamodule=job.data, ckpt_path=checkpoint if resumed else None, weights_only=True)
+            job.trainer.fit(
+                job.plan.task, datamodule=job.plan.data, ckpt_path=checkpoint if resumed else None, weights_only=True
+            )
         except SystemExit:
             # Lightning answers Ctrl-C with exit(1); whoever called decides what an interruption is.
             if job.trainer.state.status == TrainerStatus.INTERRUPTED:
@@ -334,30 +265,13 @@ def _quiet() -> Iterator[None]:
 def _finish(job: _Job, seconds: float) -> Run:
     """Export the best checkpoint and judge the export on the validation split."""
     best = read_checkpoint(job.out / _BEST)
-    prefix = "embedder."
+    network, prefix = job.plan.task.network_to_export, f"{job.plan.task.module_name}."
     weights = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
-    job.task.embedder.load_state_dict(weights)
-    export = save_model(job.out / "model", job.task.embedder, job.config)
-    split = job.recipe.data
-    evaluation, _ = evaluate_model(  # what cannot be read stands in the record already
-        export.directory,
-        job.dataset,
-        query_split=split.val,
-        gallery_split=split.train,
-        train_split=split.train,
-        measures=job.task.select,
-    )
-    _write(
-        job.out / _VALIDATION,
-        {
-            "schema": 1,
-            "model": export.fingerprint,
-            "best_epoch": best["epoch"],
-            "queries": {"split": split.val, "images": len(evaluation.query_ids)},
-            "gallery": {"split": split.train, "images": evaluation.gallery_size},
-            "results": [plain_result(result) for result in evaluation.results],
-        },
-    )
+    network.load_state_dict(weights)
+    export = save_model(job.out / "model", network, job.plan.config, job.plan.tokenizer)
+    judgement = job.plan.judge(export.directory)
+    content = {"schema": 1, "model": export.fingerprint, "best_epoch": best["epoch"], **judgement.content}
+    _write(job.out / _VALIDATION, content)
     job.record.update(
         finished=now(),
         seconds=round(seconds, 1),
@@ -370,7 +284,7 @@ def _finish(job: _Job, seconds: float) -> Run:
         directory=job.out,
         model=export.directory,
         best_epoch=int(best["epoch"]),
-        validation=evaluation.values,
+        validation=judgement.values,
         epochs=tuple(read_epochs(job.out / _METRICS)),
         seconds=seconds,
         export=export,

@@ -1,0 +1,67 @@
+"""The plan of a training on label sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data import ImageDataset
+from ..losses import EmbeddingQueue, LabelStatistics, build_loss
+from ..metrics import parse_measure
+from ..models import build_embedder
+from .evaluation import evaluate_model
+from .plan import Judgement, Plan, base_config, open_splits
+from .recipe import Recipe
+from .record import plain_result
+from .task import ImageTask
+
+__all__ = ["label_plan"]
+
+
+def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
+    """Turn a recipe without a text side into data, network and loss.
+
+    Raises:
+        ConfigError: something that the recipe names is not known.
+    """
+    data = open_splits(recipe, dataset, cache)
+    config = base_config(recipe, dataset, data)
+    pretrained = recipe.model.weights or recipe.model.pretrained
+    dim, labels = recipe.model.dim, data.train.labels_NC.shape[1]
+    statistics = LabelStatistics.from_labels(data.train.labels_NC)
+    measures = [parse_measure(name) for name in recipe.trainer.select]
+    assert data.gallery is not None
+    task = ImageTask(
+        build_embedder(config, pretrained),
+        build_loss(recipe.loss.name, statistics, dim, **recipe.loss.options),
+        config,
+        optimizer=recipe.optimizer,
+        augmentation=recipe.augmentation,
+        pretrained=bool(pretrained),
+        names=(data.queries.names, data.gallery.names),
+        labels=(data.queries.labels_NC, data.gallery.labels_NC),
+        select=measures,
+        frozen=recipe.model.freeze,
+        queue=EmbeddingQueue(recipe.loss.queue, dim, labels) if recipe.loss.queue else None,
+        seed=recipe.seed,
+    )
+    split = recipe.data
+
+    def judge(model: Path) -> Judgement:
+        evaluation, _ = evaluate_model(  # what cannot be read stands in the record already
+            model,
+            dataset,
+            query_split=split.val,
+            gallery_split=split.train,
+            train_split=split.train,
+            measures=measures,
+        )
+        return Judgement(
+            values=evaluation.values,
+            content={
+                "queries": {"split": split.val, "images": len(evaluation.query_ids)},
+                "gallery": {"split": split.train, "images": evaluation.gallery_size},
+                "results": [plain_result(result) for result in evaluation.results],
+            },
+        )
+
+    return Plan(data=data, config=config, task=task, measures=tuple(map(str, measures)), judge=judge, record={})

@@ -1,0 +1,195 @@
+"""A training on images with captions, from recipe to a model that is searched by text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.training.test_run import changed, differing, without_times
+
+from terraseek.data import load_dataset
+from terraseek.encoders import load_encoder, read_model_config
+from terraseek.errors import ConfigError, DatasetError, UsageError
+from terraseek.models import load_image_text_model
+from terraseek.training import (
+    ContrastConfig,
+    ObjectiveConfig,
+    ObjectivesConfig,
+    Recipe,
+    TextSideConfig,
+    evaluate_captions,
+    train,
+)
+from terraseek.training.caption_plan import caption_plan
+from terraseek.training.caption_task import ImageTextTask, _Side
+
+
+@pytest.fixture
+def only_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train` without the export at its end; it then returns the job instead of the run."""
+    monkeypatch.setattr("terraseek.training.run._finish", lambda job, seconds: job)
+
+
+def test_run_learns_to_search_by_text(caption_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(caption_recipe, "trainer", epochs=40, validate_every=10)
+    run = train(recipe, tmp_path / "run")
+    dataset = load_dataset("table", recipe.data.root or "")
+
+    found, refused = evaluate_captions(run.model, dataset)
+    assert not refused
+    by_name = {result.name: result for result in found.results}
+    for name in ("t2i_R@5", "i2t_R@5"):
+        assert found[name] > by_name[name].floor + 12, f"{found[name]} is not above chance, {by_name[name].floor}"
+    # The model as exported answers as the network did in training.
+    best = max((row for row in run.epochs if "val/mR" in row), key=lambda row: row["val/selection"])
+    assert run.validation["mR"] == pytest.approx(best["val/mR"], abs=1e-2)
+    assert run.export.max_abs_difference < 1e-4
+
+    rows = run.epochs
+    assert "train/alignment" not in rows[1], "alignment counts from epoch 2 on"
+    assert rows[-1]["train/alignment"] < rows[2]["train/alignment"]
+    assert {"train/contrast", "train/triplet", "train/labels"} <= rows[0].keys()
+
+    config = read_model_config(run.model)
+    assert set(config.concepts) >= {"field", "sand", "water"}
+    encoder = load_encoder(run.model)
+    _, scores = encoder.encode_images_and_concepts([dataset.read(0)])
+    assert scores.shape == (1, len(config.concepts))
+    network, _ = load_image_text_model(run.model)
+    assert network.dim == recipe.model.dim
+    record = json.loads((run.directory / "run.json").read_text())
+    assert record["captions"]["vocabulary"] > 4
+    assert record["concepts"] == list(config.concepts)
+    judged = json.loads((run.directory / "validation.json").read_text())
+    assert judged["images"] == 16
+    assert {"name", "value", "floor", "matcher"} <= judged["results"][0].keys()
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_resumed_equals_uninterrupted_bit_for_bit(caption_recipe: Recipe, tmp_path: Path) -> None:
+    """Queues, key encoders and the draw of captions are part of the state."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(caption_recipe, whole)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(caption_recipe, halves, progress=interrupt)
+    train(caption_recipe, halves, resume=True)
+    assert not differing(whole, halves)
+    assert without_times(whole / "metrics.csv") == without_times(halves / "metrics.csv")
+
+
+@pytest.mark.usefixtures("only_fit")
+@pytest.mark.parametrize(
+    "contrast",
+    [
+        ContrastConfig(loss="info-nce"),
+        ContrastConfig(loss="sigmoid", options={"bias": 0.0}),
+        ContrastConfig(loss="multi-positive", queue=8),  # shorter than a batch
+        ContrastConfig(loss="info-nce", queue=24, momentum=0.5),
+        ContrastConfig(loss="graded"),
+    ],
+)
+def test_every_contrast_trains(caption_recipe: Recipe, tmp_path: Path, contrast: ContrastConfig) -> None:
+    recipe = dataclasses.replace(caption_recipe, objectives=ObjectivesConfig(contrast=contrast, overlap=True))
+    train(changed(recipe, "trainer", epochs=6, validate_every=6), tmp_path / "run")
+    rows = without_times(tmp_path / "run" / "metrics.csv")
+    assert rows[-1]["train/loss"] < rows[1]["train/loss"]  # a queue begins empty, and easy
+
+
+def published(recipe: Recipe) -> Recipe:
+    text = {"width": 12, "hidden": 12, "heads": 1, "dim": 8, "head": "none", "variant": "published"}
+    model = dataclasses.replace(recipe.model, aggregator="mean", aggregator_dim=8)
+    objectives = ObjectivesConfig(
+        contrast=ContrastConfig(loss="info-nce", weight=10.0, queue=24, momentum=0.9),
+        triplet=ObjectiveConfig(weight=1.0),
+        alignment=ObjectiveConfig(weight=10.0, first_epoch=2),
+        variant="published",
+    )
+    concepts = dataclasses.replace(recipe.concepts, mode="published", size=8)
+    side = TextSideConfig(network=text, least_count=1)
+    return dataclasses.replace(recipe, model=model, objectives=objectives, text=side, concepts=concepts)
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_published_variant_trains_with_its_faults(caption_recipe: Recipe, tmp_path: Path) -> None:
+    job = train(changed(published(caption_recipe), "trainer", epochs=3), tmp_path / "run")
+    task = job.plan.task  # type: ignore[attr-defined]
+    sides = (task.network.image, task.network.text)
+    fewest = min(len(list(side.parameters())) for side in sides)
+    # The others of the longer list stay as they were copied: test_momentum shows it.
+    assert [keys.synchronised for keys in (task.image_keys, task.text_keys)] == [fewest, fewest]
+    assert task.image_keys.variant == "published"
+    assert len(task.text_queue) == 24
+    first, last = without_times(tmp_path / "run" / "metrics.csv")[::2]
+    assert {"train/contrast", "train/triplet"} <= first.keys()
+    assert "train/alignment" in last
+    assert "train/alignment" not in first
+
+
+def test_duplicates_are_right_by_default_and_negatives_as_published(caption_recipe: Recipe) -> None:
+    """Captions that two images share: the defect of the published objective, and that the default has not got it."""
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    shares = {}
+    for recipe in (caption_recipe, published(caption_recipe)):
+        task = caption_plan(recipe, dataset, caption_recipe.data.cache).task
+        assert isinstance(task, ImageTextTask)
+        ids = torch.arange(20)
+        drawn = task.captions.draw(ids, 1, torch.Generator().manual_seed(0))
+        images = _Side(torch.zeros(20, 8), ids, torch.full((20,), -1))
+        texts = _Side(torch.zeros(20, 8), ids, drawn.text_ids_T)
+        own = torch.eye(20, dtype=torch.bool)
+        same = (task.captions.captions_IK[ids][:, :, None] == drawn.text_ids_T).any(1) & ~own
+        assert same.any(), "the miniature repeats captions"
+        shares[recipe.objectives.variant] = (task._relevance(images, texts)[same] == 1).float().mean().item()
+    assert shares == {"default": 1.0, "published": 0.0}
+
+
+def test_published_concepts_go_to_other_images(caption_recipe: Recipe) -> None:
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    own = {}
+    for variant in ("default", "published"):
+        recipe = changed(changed(caption_recipe, "text", per_image=1), "objectives", variant=variant)
+        plan = caption_plan(recipe, dataset, caption_recipe.data.cache)
+        assert isinstance(plan.task, ImageTextTask)
+        assert plan.task.concepts_IC is not None
+        scores, labels = plan.task.concepts_IC.numpy(), dataset.subset("train").labels_NC
+        column = plan.config.concepts.index("roof")
+        own[variant] = np.mean((scores[:, column] > 0) <= (labels[:, dataset.label_names.index("roof")] > 0))
+    assert own["default"] == 1.0
+    assert own["published"] < 0.95
+
+
+def test_mistakes_in_captions_and_recipes_are_named(caption_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.select: 'mAP' is no recall"):
+        train(changed(caption_recipe, "trainer", select=("mAP",)), tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"set text\.per_image to 1"):
+        changed(caption_recipe, "objectives", variant="published")
+    with pytest.raises(DatasetError, match=r"occurs 9999 times: lower text\.least_count"):
+        train(changed(caption_recipe, "text", least_count=9999), tmp_path / "b")
+    no_captions = tmp_path / "plain"
+    no_captions.mkdir()
+    root = caption_recipe.data.root
+    assert root is not None
+    lines = (root / "samples.csv").read_text().splitlines()
+    lines = [f"{root}/{line.rsplit(',', 1)[0]}" if i else line.rsplit(",", 1)[0] for i, line in enumerate(lines)]
+    (no_captions / "samples.csv").write_text("\n".join(lines))
+    with pytest.raises(DatasetError, match="has no captions"):
+        train(changed(caption_recipe, "data", root=no_captions), tmp_path / "c")
+    assert not (tmp_path / "c").exists(), "a refused training leaves nothing behind"
+
+
+def test_evaluation_needs_captions_and_a_text_side(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    run = train(changed(tiny_recipe, "trainer", epochs=1), tmp_path / "run")
+    dataset = load_dataset("table", tiny_recipe.data.root or "")
+    with pytest.raises(UsageError, match="has no text side"):
+        evaluate_captions(run.model, dataset)
