@@ -1,4 +1,4 @@
-"""The task's parts by themselves: schedule, parameter groups, freezing, validation."""
+"""The task's parts by themselves: schedule, parameter groups, freezing, validation, the queue."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from terraseek.errors import ConfigError
+from terraseek.losses import AnySupConLoss, EmbeddingQueue
+from terraseek.models import build_embedder, embedder_config
 from terraseek.training.base_task import freeze, parameter_groups, warmup_cosine
 from terraseek.training.datamodule import ImageData, PixelSplit, band_statistics
-from terraseek.training.recipe import SamplerConfig
+from terraseek.training.recipe import AugmentationConfig, OptimizerConfig, SamplerConfig
+from terraseek.training.task import ImageTask
 
 
 @given(
@@ -89,3 +92,59 @@ def test_band_statistics_over_many_images_and_bands() -> None:
     mean, std = band_statistics(images)
     assert np.allclose(mean, [10, -5, 300, 0, 1], rtol=0.02, atol=0.1)
     assert np.allclose(std, [1, 2, 50, 0.1, 3], rtol=0.02)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_second_views_are_positives_with_a_queue_as_without(views: int) -> None:
+    plain, queued = (image_task(queue) for queue in (None, EmbeddingQueue(64, 4, 3)))
+    embeddings, labels, ids = views_of(range(6), views)
+    value, grad = contrast(plain, embeddings, labels, ids)
+    again, again_grad = contrast(queued, embeddings, labels, ids)
+    torch.testing.assert_close(again, value)
+    torch.testing.assert_close(again_grad, grad)
+    assert queued.queue is not None
+    assert len(queued.queue) == 6 * views
+    # Other samples of the queue count: as further entries of the batch would, were they no anchors.
+    others, other_labels, other_ids = views_of(range(6, 10), views)
+    queued.queue = EmbeddingQueue(64, 4, 3)
+    queued.queue.push(others, other_labels, other_ids)
+    found, found_grad = contrast(queued, embeddings, labels, ids)
+    rows = torch.arange(6 * views)
+    expected = queued.loss(
+        embeddings,
+        labels,
+        torch.cat([embeddings, others]),
+        torch.cat([labels, other_labels]),
+        ids=rows,
+        ref_ids=torch.cat([rows, 100 + other_ids]),
+    )
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found_grad, torch.autograd.grad(expected, embeddings)[0])
+    assert not torch.isclose(found, value)
+
+
+def image_task(queue: EmbeddingQueue | None) -> ImageTask:
+    config = embedder_config("test-tiny", input_size=16, dim=4, label_names=("a", "b", "c"))
+    return ImageTask(
+        build_embedder(config),
+        AnySupConLoss(),
+        config,
+        optimizer=OptimizerConfig(),
+        augmentation=AugmentationConfig(),
+        pretrained=False,
+        names=((), ()),
+        labels=(np.zeros((0, 3), np.uint8), np.zeros((0, 3), np.uint8)),
+        select=(),
+        queue=queue,
+    )
+
+
+def views_of(samples: range, views: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(samples.start)
+    ids = torch.tensor(samples).repeat(views)
+    return torch.randn(len(ids), 4, generator=generator), torch.eye(3)[ids % 3], ids
+
+
+def contrast(task: ImageTask, embeddings: Tensor, labels: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    value = task._contrast(embeddings.requires_grad_(), labels, ids)
+    return value, torch.autograd.grad(value, embeddings)[0]
