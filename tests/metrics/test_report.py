@@ -1,4 +1,4 @@
-"""Reports: written, read back, compared; the page is complete, self-contained and safe."""
+"""Reports: written, read back; the page is complete, self-contained and safe."""
 
 from __future__ import annotations
 
@@ -11,35 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from terraseek.errors import CorruptError, ImageError, MissingExtraError, NotFoundError, UsageError
-from terraseek.metrics import (
-    EmbeddingSet,
-    Evaluation,
-    Provenance,
-    compare_reports,
-    evaluate_retrieval,
-    read_report,
-    report_json,
-    write_report,
-)
+from terraseek.errors import ImageError, MissingExtraError
+from terraseek.metrics import EmbeddingSet, evaluate_retrieval, read_report, report_json, write_report
 
-NAMES = ["airplane", "bare-soil", "<b>sand</b> & sea", "dock"]
-ORIGIN = Provenance(
-    dataset="toy", split="test in train", split_hash="abc", model="<script>x</script>", seed=3, notes={"epochs": "2"}
-)
-
-
-def evaluation(noise: float = 1.0, queries: int = 24, seed: int = 0, empty: str = "zero") -> Evaluation:
-    rng = np.random.default_rng(7)
-    directions = rng.standard_normal((4, 6))
-
-    def make(prefix: str, size: int) -> EmbeddingSet:
-        labels = (rng.random((size, 4)) < [0.6, 0.4, 0.2, 0.0]).astype(np.uint8)
-        drawn = np.random.default_rng([seed, size]).standard_normal((size, 6))
-        return EmbeddingSet(labels @ directions + noise * drawn, labels, tuple(f"{prefix}{i}" for i in range(size)))
-
-    query, gallery = make("q", queries), make("g", 60)
-    return evaluate_retrieval(query, gallery, label_names=NAMES, bootstrap=50, empty=empty)  # type: ignore[arg-type]
+from .reports import NAMES, ORIGIN, evaluation
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -130,63 +105,3 @@ def test_odd_evaluations_can_be_reported(tmp_path: Path) -> None:
     assert content["measures"]["P@1"]["low"] is None
     assert content["counts"]["skipped_labels"] == ["x", "y"]
     assert report_json(found)["provenance"]["seed"] is None
-
-
-def test_the_better_run_wins(tmp_path: Path) -> None:
-    write_report(tmp_path / "a", evaluation(noise=2.0, queries=80), ORIGIN, html=False)
-    write_report(tmp_path / "b", evaluation(noise=0.3, queries=80), ORIGIN, html=False)
-    results = {c.measure: c for c in compare_reports(tmp_path / "a", tmp_path / "b", resamples=300)}
-    a, b = read_report(tmp_path / "a").values, read_report(tmp_path / "b").values
-    for name in ("mAP", "nDCG@100(jaccard)", "macro-AP"):
-        assert results[name].a == pytest.approx(a[name])
-        assert results[name].b == pytest.approx(b[name])
-        assert results[name].significant
-        assert results[name].low > 0
-        assert results[name].queries == 80
-    assert set(results) == set(a)
-    back = {c.measure: c for c in compare_reports(tmp_path / "b", tmp_path / "a", resamples=300)}
-    assert back["mAP"].difference == -results["mAP"].difference
-    same = compare_reports(tmp_path / "a", tmp_path / "a", resamples=100)
-    assert all(c.difference == 0 and c.p_value == 1 and not c.significant for c in same)
-
-
-def test_seeds_are_averaged_per_query(tmp_path: Path) -> None:
-    for seed in range(3):
-        write_report(tmp_path / f"a{seed}", evaluation(noise=2.0, seed=seed), ORIGIN, html=False)
-        write_report(tmp_path / f"b{seed}", evaluation(noise=0.5, seed=seed), ORIGIN, html=False)
-    a, b = ([tmp_path / f"{run}{seed}" for seed in range(3)] for run in "ab")
-    [first, *_] = compare_reports(a, b, resamples=100)
-    assert first.a == pytest.approx(np.mean([read_report(path).values[first.measure] for path in a]))
-    assert first.b == pytest.approx(np.mean([read_report(path).values[first.measure] for path in b]))
-
-
-def test_skipped_queries_stay_skipped(tmp_path: Path) -> None:
-    found = evaluation(empty="skip")
-    report = read_report(write_report(tmp_path, found, html=False))
-    assert np.isnan(report.per_query("mAP")).sum() == found.queries_without_relevant > 0
-    [result, *_] = compare_reports(tmp_path, tmp_path, resamples=50)
-    assert result.a == pytest.approx(found["mAP"])
-
-
-def test_what_cannot_be_compared_or_read_is_named(tmp_path: Path) -> None:
-    good = write_report(tmp_path / "good", evaluation(), ORIGIN, html=False)
-    write_report(tmp_path / "fewer", evaluation(queries=12), ORIGIN, html=False)
-    write_report(tmp_path / "other", evaluation(), Provenance(split_hash="zzz"), html=False)
-    with pytest.raises(UsageError, match="24 and 12, 12 in common"):
-        compare_reports(good, tmp_path / "fewer")
-    with pytest.raises(UsageError, match="different galleries"):
-        compare_reports(good, tmp_path / "other")
-    with pytest.raises(UsageError, match="no report to compare"):
-        compare_reports([], good)
-    with pytest.raises(UsageError, match=r"has no P@77; it has mAP"):
-        read_report(good).per_query("P@77")
-    with pytest.raises(NotFoundError, match="terraseek evaluate"):
-        read_report(tmp_path / "nowhere")
-    for name, damage in {"report.json": b"{", "queries.parquet": b"PAR1 and nothing more"}.items():
-        bad = write_report(tmp_path / f"bad-{name}", evaluation(), html=False)
-        bad.with_name(name).write_bytes(damage)
-        with pytest.raises(CorruptError, match="cannot be read"):
-            read_report(bad)
-    good.write_text('{"schema": 9}')
-    with pytest.raises(CorruptError, match="schema 9, this version reads 1"):
-        read_report(good)

@@ -1,6 +1,6 @@
 """Measures of retrieval: numpy only, tie-safe, blocked."""
 
-from .comparison import Report, compare_reports, read_report
+from .comparison import Report, compare_reports, find_reports, read_report
 from .embeddings import EmbeddingSet, similarity_blocks, unit_rows
 from .evaluation import Evaluation, LabelResult, MeasureResult, PrecisionRecall, SimilarityHistogram, evaluate_retrieval
 from .functional import (
@@ -73,6 +73,7 @@ __all__ = [
     "evaluate_image_text",
     "evaluate_retrieval",
     "find_leakage",
+    "find_reports",
     "frequency_bands",
     "gain_from_count",
     "hit_probability",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from ..errors import CorruptError, NotFoundError, UsageError
 from ..typing import FloatArray
 from ._label_report import LABEL_COLUMN
 from .report import SCHEMA
-from .significance import Comparison, compare_paired
+from .significance import Comparison, compare_paired, summarize_seeds
 
-__all__ = ["Report", "compare_reports", "read_report"]
+__all__ = ["Report", "compare_reports", "find_reports", "read_report"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +97,21 @@ def read_report(path: str | Path) -> Report:
     return Report(path=path, content=content, query_ids=tuple(table["id"].to_pylist()), columns=columns)
 
 
+def find_reports(path: str | Path) -> list[Path]:
+    """The reports at a path: itself, or all in a folder of runs that differ in their seed, sorted by name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    path = Path(path)
+    if path.is_file() or (path / "report.json").is_file():
+        return [path]
+    found = sorted(path.rglob("report.json"))
+    if not found:
+        raise NotFoundError(f"no report in {path}; write one with: terraseek evaluate ... --report DIR")
+    return found
+
+
 def compare_reports(
     a: str | Path | Sequence[str | Path],
     b: str | Path | Sequence[str | Path],
@@ -107,8 +122,11 @@ def compare_reports(
 ) -> list[Comparison]:
     """Run B against run A, measure by measure, on the queries that both were asked (see `compare_paired`).
 
+    With several seeds, what is compared is the mean over a method's seeds, query by query. The interval and the p-value
+    are then about other queries, not about other seeds; the deviation over seeds stands beside them.
+
     Args:
-        a: a report, or several of one method with different seeds, whose per-query values are averaged first.
+        a: a report, or several of one method with different seeds (`find_reports` collects them).
         b: the same for the other run.
         resamples: bootstrap resamples and random swaps.
         confidence: of the intervals.
@@ -117,44 +135,79 @@ def compare_reports(
     Raises:
         NotFoundError: a report is not there.
         CorruptError: a report is damaged.
-        UsageError: the reports are of different queries or splits, or share no measure.
+        UsageError: the reports are of different queries, data sets, splits or tasks, two of one side are of the same
+            model, or they share no measure.
     """
     first, second = _load(a), _load(b)
     reference = first[0]
     for report in (*first, *second):
         _check_comparable(reference, report)
-    shared = [set(report.paired_measures) for report in (*first, *second)]
-    names = [name for name in reference.paired_measures if all(name in each for each in shared)]
+    shared = set.intersection(*(set(report.paired_measures) for report in (*first, *second)))
+    names = [name for name in reference.paired_measures if name in shared]
     if not names:
         raise UsageError(f"{first[0].path} and {second[0].path} have no measure in common")
     pairs = {
         name: (_mean_per_query(first, reference, name), _mean_per_query(second, reference, name)) for name in names
     }
-    return compare_paired(pairs, resamples=resamples, confidence=confidence, seed=seed)
+    compared = compare_paired(pairs, resamples=resamples, confidence=confidence, seed=seed)
+    over_a, over_b = (
+        summarize_seeds([{name: report.values[name] for name in names} for report in side]) for side in (first, second)
+    )
+    return [
+        replace(
+            entry,
+            a_seeds=len(first),
+            b_seeds=len(second),
+            a_std=over_a[entry.measure].std if len(first) > 1 else None,
+            b_std=over_b[entry.measure].std if len(second) > 1 else None,
+        )
+        for entry in compared
+    ]
 
 
 def _load(paths: str | Path | Sequence[str | Path]) -> list[Report]:
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not given:
         raise UsageError("no report to compare")
-    return [read_report(path) for path in given]
+    reports = [read_report(path) for path in given]
+    seen: dict[str, Path] = {}
+    for report in reports:
+        fingerprint = report.content["provenance"]["fingerprint"] or str(report.path.resolve())
+        if fingerprint in seen:
+            raise UsageError(f"{seen[fingerprint]} and {report.path} are of the same model: give each seed once")
+        seen[fingerprint] = report.path
+    return reports
 
 
 def _check_comparable(reference: Report, report: Report) -> None:
+    about = [_about(each) for each in (reference, report)]
+    for name in about[0]:
+        first, second = (each[name] for each in about)
+        # What a report does not know cannot differ.
+        if first and second and first != second:
+            raise UsageError(
+                f"{reference.path} and {report.path} differ in {name}: {first} and {second}; "
+                "evaluate both on the same data"
+            )
     if set(reference.query_ids) != set(report.query_ids):
         common = len(set(reference.query_ids) & set(report.query_ids))
         raise UsageError(
             f"{reference.path} and {report.path} have different queries: {len(reference.query_ids)} and "
             f"{len(report.query_ids)}, {common} in common; evaluate both on the same split"
         )
-    hashes = [r.content["provenance"]["split_hash"] for r in (reference, report)]
-    counts = [r.content["counts"] for r in (reference, report)]
-    sizes = [each.get("gallery", each.get("captions")) for each in counts]
-    if (all(hashes) and hashes[0] != hashes[1]) or sizes[0] != sizes[1]:
-        raise UsageError(
-            f"{reference.path} and {report.path} searched different galleries "
-            f"({sizes[0]} and {sizes[1]} items, split hashes {hashes[0] or 'unknown'} and {hashes[1] or 'unknown'})"
-        )
+
+
+def _about(report: Report) -> dict[str, Any]:
+    """What two reports must have in common, beside their queries."""
+    content = report.content
+    counts = content["counts"]
+    return {
+        "task": content.get("task", "labels"),
+        "data set": content["provenance"]["dataset"],
+        "split": content["provenance"]["split"],
+        "split hash": content["provenance"]["split_hash"],
+        "gallery size": counts.get("gallery", counts.get("captions")),
+    }
 
 
 def _mean_per_query(reports: Sequence[Report], reference: Report, measure: str) -> FloatArray:

@@ -58,6 +58,10 @@ class Comparison:
         p_value: two-sided, from the paired randomisation test.
         p_holm: the same after Holm's correction over all measures compared at once.
         queries: number of queries that both runs have.
+        a_seeds: runs of A with different seeds, whose values per query were averaged.
+        b_seeds: the same for B.
+        a_std: sample deviation of A's value over its seeds, None for one.
+        b_std: the same for B.
     """
 
     measure: str
@@ -69,6 +73,10 @@ class Comparison:
     p_value: float
     p_holm: float
     queries: int
+    a_seeds: int = 1
+    b_seeds: int = 1
+    a_std: float | None = None
+    b_std: float | None = None
 
     @property
     def significant(self) -> bool:
