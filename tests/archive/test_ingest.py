@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,27 @@ def test_a_data_set_keeps_its_ids_and_labels(archive: Archive, images: Path) -> 
     assert record.properties["captions"] == ["one", "two"]
     assert record.properties["split"] == "test"
     assert ingest(archive, FakeEncoder(), list(dataset_sources(dataset))) == IngestReport(unchanged=12)
+
+
+def test_ids_of_one_data_set_do_not_replace_those_of_another(archive: Archive, images: Path, tmp_path: Path) -> None:
+    def sources(folder: Path, label: str) -> list[Source | Refused]:
+        samples = [Sample(id=path.stem, path=path, labels=(label,)) for path in sorted(folder.rglob("0*.png"))]
+        return list(dataset_sources(ImageDataset.build(name=label, root=folder, samples=samples, label_names=(label,))))
+
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    assert ingest(archive, FakeEncoder(), sources(images, "sea"), collection="sea").added == 10
+    for collection in ("sea", "sand"):
+        report = ingest(archive, FakeEncoder(), sources(other, "sand"), collection=collection)
+        assert (report.added, report.updated, len(report.refused)) == (0, 0, 10)
+        assert "its id '00' is that of" in report.refused[0].reason
+    assert {record.labels for record in archive.get(archive.ids())} == {("sea",)}
+    twice = [Source.of_file(path, id="new", kind="image") for path in sorted(images.rglob("1*.png"))]
+    report = ingest(archive, FakeEncoder(), twice, collection="twice")
+    assert (report.added, len(report.refused)) == (1, 1)
+    images.rename(tmp_path / "moved")
+    report = ingest(archive, FakeEncoder(), sources(tmp_path / "moved", "sea"), collection="sea")
+    assert report == IngestReport(updated=10)
 
 
 def test_a_data_set_of_many_bands_is_read_as_its_loader_does(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import CorruptError, NotFoundError, UsageError
@@ -30,7 +31,7 @@ from .snapshot import Snapshot
 from .storage import connect, local_directory, open_table, quote, storage_errors
 from .view import View
 
-__all__ = ["AddResult", "Archive", "CompactResult"]
+__all__ = ["AddResult", "Archive", "CompactResult", "RowSource"]
 
 RECORDS = "records"
 T = TypeVar("T")
@@ -42,6 +43,14 @@ class AddResult:
 
     added: int
     updated: int
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """Rows of the records table that lie elsewhere: their `ids`, in parts, and how to read them (`open`)."""
+
+    ids: Sequence[pa.Array]
+    open: Callable[[], pa.RecordBatchReader]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +329,29 @@ class Archive:
             if complete:
                 self._notes.write(complete, self.snapshot().source_counts(list(complete)))
         return result
+
+    def add_rows(self, rows: RowSource, *, wait: float = 10.0) -> AddResult:
+        """Put rows in, in one commit whatever their number; as `add`, for records in the form of the table.
+
+        Args:
+            rows: no two with one id. They are read batch by batch, and not kept.
+            wait: seconds to wait for another writer.
+
+        Raises:
+            BusyError: another writer holds the archive.
+        """
+        with self.writing(wait), self._guard, storage_errors(self.uri, "adding records"):
+            snapshot = self.snapshot()
+            count = sum(map(len, rows.ids))
+            if not count:
+                return AddResult(added=0, updated=0)
+            known = snapshot.column("id")
+            if not any(pc.any(pc.is_in(ids, value_set=known)).as_py() for ids in rows.ids):
+                self._table.add(rows.open())  # appending keeps nothing in memory, merging the ids at least
+                return AddResult(added=count, updated=0)
+            merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            done = merge.execute(rows.open())
+            return AddResult(added=done.num_inserted_rows, updated=done.num_updated_rows)
 
     def remove(self, ids: Sequence[str] | Filter, *, wait: float = 10.0) -> int:
         """Take records out, in one commit; their bytes go with the next `compact`.

@@ -1,0 +1,328 @@
+"""One ingest from within: which sources have to be read, what is made of each, and what is noted of it in the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import ImageError, NotFoundError, Refused, TerraseekError, UsageError
+from ..geo import ChipConfig, Window
+from ..images import printable
+from ..typing import FloatArray
+from .archive import Archive, RowSource
+from .pieces import Piece, count_pieces, read_pieces, reason_of
+from .record import Record
+from .sources import Source, record_id
+
+__all__ = ["Finished", "IngestReport", "IngestRun", "Reading", "Task", "refusal"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What an ingest did.
+
+    Attributes:
+        added: new records.
+        updated: records that were there and were made anew, their source having changed.
+        removed: records of changed sources whose window is no longer cut.
+        unchanged: sources passed over, being complete in the state they are in.
+        refused: sources, or windows of them, that could not be read, and why.
+    """
+
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A source to read: the `state` it is in, and the records `there` of it, each with the state it was made in."""
+
+    source: Source
+    state: str
+    there: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a source: what is to be noted of it, which of its former records are to go, what was refused."""
+
+    href: str
+    note: dict[str, Any]
+    stale: tuple[str, ...] = ()
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read: cut how, into which collection, and whether again where nothing has changed."""
+
+    chip: ChipConfig
+    collection: str
+    refresh: bool = False
+
+    def read(self, task: Task) -> Iterator[Piece | Finished]:
+        """The pieces that are to be made of a source, and after the last one its end.
+
+        Raises:
+            ImageError: the source cannot be read at all.
+            NotFoundError: a file is not there.
+            UsageError: a declared band is not there.
+        """
+        source, there = task.source, task.there
+        # What is there already: records of this very state are what an interrupted run had done.
+        done = set() if self.refresh else {identity for identity, known in there.items() if known == task.state}
+        torn: list[tuple[Window, ImageError]] = []
+        made: set[str] = set()
+        for piece in read_pieces(
+            source,
+            self.chip,
+            self.collection,
+            task.state,
+            wanted=(lambda identity: identity not in done) if done else None,
+            on_torn=lambda window, error: torn.append((window, error)),
+        ):
+            made.add(piece.record.id)
+            yield piece
+        if torn and not made and not done:
+            raise torn[0][1]
+        # A window that could be read once and cannot now says nothing against the record it gave.
+        spared = there.keys() & self._ids_of(source, [window for window, _ in torn])
+        kept = len(spared - made - done)
+        reason = _describe_torn(source, torn, kept)
+        note = {"state": task.state, "records": len(made | done)} | ({"refused": reason} if reason else {})
+        yield Finished(source.href, note, tuple(sorted(there.keys() - made - done - spared)), reason)
+
+    def _ids_of(self, source: Source, windows: Sequence[Window]) -> set[str]:
+        scales = self.chip.scales
+        return {record_id(source, self.collection, scale, window) for window in windows for scale in scales}
+
+
+def refusal(source: Source, error: TerraseekError) -> Refused:
+    """A source that could not be read, and why."""
+    return Refused(source=printable(source.href), reason=reason_of(error, printable(source.path)))
+
+
+class IngestRun:
+    """One ingest: what it has to do, and the tally of what it did.
+
+    Attributes:
+        reading: how its sources are read.
+        tasks: the sources that `plan` found to be new or changed.
+    """
+
+    def __init__(self, archive: Archive, chip: ChipConfig, collection: str, embedding: str, *, refresh: bool) -> None:
+        self.reading = Reading(chip, collection, refresh)
+        self.tasks: tuple[Task, ...] = ()
+        self._archive = archive
+        self._embedding = embedding
+        self._notes = _read_notes(archive)
+        self._tally: Counter[str] = Counter()
+        self._refused: list[Refused] = []
+
+    def plan(self, found: Iterable[Source | Refused]) -> None:
+        """Sort sources into refused, unchanged and pending."""
+        collection = self.reading.collection
+        present = _sources_present(self._archive, collection)
+        seen: set[str] = set()
+        pending: list[tuple[Source, str]] = []
+        for source in found:
+            if isinstance(source, Refused):
+                self._refused.append(source)
+                continue
+            if source.href in seen:
+                continue
+            seen.add(source.href)
+            try:
+                state = source.state(self.reading.chip) + self._embedding
+            except (ImageError, NotFoundError) as error:
+                self._refuse(source, error)
+                continue
+            note = self._notes.get(source.href, {}).get(collection, {})
+            complete = note.get("state") == state and (source.href in present or not note.get("records"))
+            if complete and not self.reading.refresh:
+                self._tally["unchanged"] += 1
+                if note.get("refused"):
+                    self._refused.append(Refused(source=printable(source.href), reason=note["refused"]))
+            else:
+                pending.append((source, state))
+        pending = self._without_taken_ids(pending)
+        again = [source.href for source, _ in pending if source.href in present]
+        there = _records_of(self._archive, collection, again)
+        self.tasks = tuple(Task(source, state, there.get(source.href, {})) for source, state in pending)
+
+    def _without_taken_ids(self, pending: Sequence[tuple[Source, str]]) -> list[tuple[Source, str]]:
+        """Two data sets may call different images the same: neither may replace the other's record."""
+        here = self.reading.collection
+        brought = {source.id for source, _ in pending if source.kind == "image" and source.id is not None}
+        owners = _owners_of(self._archive, brought)
+        kept = []
+        for source, state in pending:
+            if source.kind == "image" and source.id is not None:
+                collection, href = owners.setdefault(source.id, (here, source.href))
+                # The same image at a new place takes its record along; its old place is then empty.
+                moved = collection == here and (href == source.href or not _is_there(href))
+                if not moved:
+                    where = f"{printable(href)} in the collection {printable(collection)!r}"
+                    self._refuse(source, UsageError(f"its id {source.id!r:.100} is that of {where}"))
+                    continue
+            kept.append((source, state))
+        return kept
+
+    def expected(self) -> int:
+        """How many records the pending sources have at most."""
+        # Opening a file on the web takes as long as reading some of it: those are counted as they come.
+        return sum(count for _, count in self._counts(lambda source: isinstance(source.path, Path)))
+
+    def foresee(self) -> IngestReport:
+        """The report of a run that would now be made, as far as headers tell."""
+        for task, count in self._counts(refuse=True):
+            known = min(count, len(task.there))
+            self._tally.update(updated=known, added=count - known)
+        return self.report()
+
+    def read(self) -> Iterator[Piece | Finished]:
+        """All pieces of all tasks, and after the last of each source its end. Runs in the reading thread."""
+        for task in self.tasks:
+            try:
+                yield from self.reading.read(task)
+            except (ImageError, NotFoundError, UsageError) as error:
+                self._refuse(task.source, error)
+
+    def refuse(self, refused: Iterable[Refused]) -> None:
+        """Take down what was refused."""
+        for item in refused:
+            logger.info("refused %s", item)
+            self._refused.append(item)
+
+    def commit(self, records: Sequence[Record], vectors_ND: FloatArray | None, finished: Sequence[Finished]) -> None:
+        """Write one batch, then what it completes. Runs in the committing thread."""
+        vectors_ND = _no_vectors(self._archive) if vectors_ND is None else vectors_ND
+        # Only what leaves nothing to remove may be noted together with its records.
+        stale = any(end.stale for end in finished)
+        result = self._archive.add(records, vectors_ND, complete=None if stale else self._noted(finished))
+        self._tally.update(added=result.added, updated=result.updated)
+        self._note_refused(finished)
+        if stale:
+            self._finish(finished)
+
+    def commit_rows(self, rows: RowSource, finished: Sequence[Finished]) -> None:
+        """Write rows made elsewhere in one commit, then what they complete."""
+        result = self._archive.add_rows(rows)
+        self._tally.update(added=result.added, updated=result.updated)
+        self._note_refused(finished)
+        self._finish(finished)
+
+    def _finish(self, finished: Sequence[Finished]) -> None:
+        stale = [identity for end in finished for identity in end.stale]
+        if stale:
+            self._tally["removed"] += self._archive.remove(stale)
+        self._archive.add([], _no_vectors(self._archive), complete=self._noted(finished))
+
+    def _noted(self, finished: Sequence[Finished]) -> dict[str, str]:
+        collection = self.reading.collection
+        return {
+            end.href: json.dumps({**self._notes.get(end.href, {}), collection: end.note}, sort_keys=True)
+            for end in finished
+        }
+
+    def _note_refused(self, finished: Sequence[Finished]) -> None:
+        self.refuse(Refused(source=printable(end.href), reason=end.refused) for end in finished if end.refused)
+
+    def report(self) -> IngestReport:
+        """The tally."""
+        return IngestReport(
+            **{name: self._tally[name] for name in ("added", "updated", "removed", "unchanged")},
+            refused=tuple(self._refused),
+        )
+
+    def _counts(
+        self, which: Callable[[Source], bool] = lambda _: True, *, refuse: bool = False
+    ) -> Iterator[tuple[Task, int]]:
+        for task in self.tasks:
+            if not which(task.source):
+                continue
+            try:
+                yield task, count_pieces(task.source, self.reading.chip)
+            except (ImageError, NotFoundError, UsageError) as error:
+                if refuse:
+                    self._refuse(task.source, error)
+
+    def _refuse(self, source: Source, error: TerraseekError) -> None:
+        self.refuse([refusal(source, error)])
+
+
+def _no_vectors(archive: Archive) -> FloatArray:
+    return np.empty((0, archive.dim), dtype=np.float32)
+
+
+def _describe_torn(source: Source, torn: list[tuple[Window, ImageError]], kept: int) -> str | None:
+    if not torn:
+        return None
+    window, error = torn[0]
+    what = "1 window" if len(torn) == 1 else f"{len(torn)} windows"
+    where = f"the first at column {window.column}, row {window.row}"
+    former = f"; {kept} former record{'s' * (kept > 1)} of these kept" if kept else ""
+    return f"{what} unreadable, {where}: {reason_of(error, printable(source.path))}{former}"
+
+
+def _read_notes(archive: Archive) -> dict[str, dict[str, dict[str, Any]]]:
+    """What was noted of each source, by collection."""
+    notes: dict[str, dict[str, dict[str, Any]]] = {}
+    for href, text in archive.source_states().items():
+        try:
+            note = json.loads(text)
+        except ValueError:
+            continue  # noted by somebody who adds records without this module: such a source is read again
+        if isinstance(note, dict) and all(isinstance(value, dict) for value in note.values()):
+            notes[href] = note
+    return notes
+
+
+def _sources_present(archive: Archive, collection: str) -> set[str]:
+    columns = archive.snapshot().columns(["source", "collection"])
+    return set(columns["source"].filter(pc.equal(columns["collection"], collection)).unique().to_pylist())
+
+
+def _owners_of(archive: Archive, ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Collection and source of the records with these ids, as far as there are any."""
+    if not ids:
+        return {}
+    columns = archive.snapshot().columns(["id", "collection", "source"])
+    mask = pc.is_in(columns["id"], value_set=pa.array(sorted(ids), pa.string()))
+    names, collections, sources = (columns[name].filter(mask).to_pylist() for name in ("id", "collection", "source"))
+    return dict(zip(names, zip(collections, sources, strict=True), strict=True))
+
+
+def _is_there(href: str) -> bool:
+    try:
+        return Path(href).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _records_of(archive: Archive, collection: str, hrefs: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """For each source the ids of its records, each with the state of the source that it was made in."""
+    if not hrefs:
+        return {}
+    columns = archive.snapshot().columns(["id", "source", "collection", "properties"])
+    of_these = pc.is_in(columns["source"], value_set=pa.array(hrefs, pa.string()))
+    mask = pc.and_(of_these, pc.equal(columns["collection"], collection))
+    ids, sources, properties = (columns[name].filter(mask).to_pylist() for name in ("id", "source", "properties"))
+    there: dict[str, dict[str, str | None]] = {}
+    for identity, href, text in zip(ids, sources, properties, strict=True):
+        there.setdefault(href, {})[identity] = json.loads(text).get("source_state")
+    return there
