@@ -119,6 +119,9 @@ def test_a_data_set_comes_in_with_labels_and_captions(run: Run, archive: Path, t
     assert run("archive", "add", archive, scenes, "--split", "test").code == 2
     assert run("archive", "add", archive).code == 2
     command = ("archive", "add", archive, "--dataset", "ucmerced-ml", "--root", scenes)
+    assert run(*command, "--option", "seed=1").code == 2
+    assert run(*command, "--option", "split=1").code == 2
+    assert run(*command, "--collection", "").code != 0
     wrong = run(*command, "--split", "tset")
     assert (wrong.code, "did you mean 'test'" in wrong.err) == (2, True)
     data = load_dataset("ucmerced-ml", scenes)

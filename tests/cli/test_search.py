@@ -165,6 +165,25 @@ def test_none_of_an_unknown_label_warns_and_goes_on(run: Run, archive: Path) -> 
     assert found.err.startswith("WARNING: no record has the label 'baech'")
 
 
+def test_labels_with_commas_stand_in_quotes(run: Run, archive: Path) -> None:
+    store = Archive.open(archive)
+    (record,) = store.get(store.ids()[:1])
+    store.add([replace(record, labels=("Beaches, dunes, sands", "sea"))], store.vectors([record.id]))
+    for names in ('"Beaches, dunes, sands"', 'sea, "Beaches, dunes, sands"', "sea"):
+        assert run("search", archive, "--labels-all", names, "--json").json["matched"] == 1
+    assert run("search", archive, "--labels-all", "Beaches, dunes, sands").code == 2
+    assert run("search", archive, "--labels-all", '"Beaches').code == 2
+    assert run("search", archive, "--labels-exact", "", "--json").json["matched"] == 11
+
+
+@pytest.mark.parametrize("option", ["--labels-any", "--labels-none", "--predicted-all"])
+def test_an_empty_list_of_labels_is_no_condition_that_all_pass(run: Run, archive: Path, option: str) -> None:
+    result = run("archive", "remove", archive, "--collection", "default", option, " , ")
+    assert result.code == 2
+    assert f"{option} names no label" in result.err
+    assert len(Archive.open(archive)) == 12
+
+
 def test_a_deep_geometry_is_one_clear_line(run: Run, archive: Path, tmp_path: Path) -> None:
     path = tmp_path / "deep.geojson"
     path.write_text('{"type":"GeometryCollection","geometries":[' * 50_000 + "]}" * 50_000)

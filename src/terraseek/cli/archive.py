@@ -165,7 +165,7 @@ def add(
             encoder,
             found,
             chip=config,
-            collection=collection or dataset or DEFAULT_COLLECTION,
+            collection=(dataset or DEFAULT_COLLECTION) if collection is None else collection,
             batch_size=batch_size,
             refresh=refresh,
             predict_labels=min_score if predict_labels else None,
@@ -185,7 +185,7 @@ def _chipping(size: int, stride: int | None, bands: list[str] | None, overrides:
     return from_mapping(ChipConfig, tree)
 
 
-def _dataset(name: str, root: Path, split: str | None, **options: Any) -> Iterable[Source | Refused]:
+def _dataset(name: str, root: Path, split: str | None, /, **options: Any) -> Iterable[Source | Refused]:
     from ..archive import dataset_sources
     from ..data import load_dataset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import inspect
 import json
@@ -40,10 +41,16 @@ __all__ = [
 Uri = Annotated[str, typer.Argument(metavar="URI", help="The archive: a folder, or s3://, gs://, az://.")]
 Model = Annotated[str | None, typer.Option(help="The model; by default the copy that the archive keeps.")]
 
-LabelsAny = Annotated[str | None, typer.Option(metavar="A,B", help="Given at least one of these labels.")]
+LabelsAny = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Given at least one of these labels. A name with a comma stands in double quotes: '\"dunes, sands\",sea'.",
+    ),
+]
 LabelsAll = Annotated[str | None, typer.Option(metavar="A,B", help="Given each of these labels.")]
 LabelsNone = Annotated[str | None, typer.Option(metavar="A,B", help="Given none of these labels.")]
-LabelsExact = Annotated[str | None, typer.Option(metavar="A,B", help="Given these labels and no other.")]
+LabelsExact = Annotated[str | None, typer.Option(metavar="A,B", help="Given these labels and no other; '' for none.")]
 PredictedAny = Annotated[str | None, typer.Option(metavar="A,B", help="The model predicted one of these labels.")]
 PredictedAll = Annotated[str | None, typer.Option(metavar="A,B", help="The model predicted each of these labels.")]
 PredictedNone = Annotated[str | None, typer.Option(metavar="A,B", help="The model predicted none of these labels.")]
@@ -136,13 +143,13 @@ def make_filter(
     from ..archive import Filter
 
     values: dict[str, Any] = {
-        "labels_any": _names(labels_any),
-        "labels_all": _names(labels_all),
-        "labels_none": _names(labels_none),
-        "labels_exact": _names(labels_exact),
-        "predicted_any": _names(predicted_any),
-        "predicted_all": _names(predicted_all),
-        "predicted_none": _names(predicted_none),
+        "labels_any": _names("labels-any", labels_any),
+        "labels_all": _names("labels-all", labels_all),
+        "labels_none": _names("labels-none", labels_none),
+        "labels_exact": _names("labels-exact", labels_exact, may_be_none=True),
+        "predicted_any": _names("predicted-any", predicted_any),
+        "predicted_all": _names("predicted-all", predicted_all),
+        "predicted_none": _names("predicted-none", predicted_none),
         "min_score": min_score,
         "bbox": bbox,
         "within": None if within is None else _read_geojson(within),
@@ -154,8 +161,18 @@ def make_filter(
     return Filter.from_mapping({name: value for name, value in values.items() if value is not None})
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+def _names(option: str, text: str | None, *, may_be_none: bool = False) -> list[str] | None:
+    """Names between commas; one that has a comma itself stands in double quotes, as in CSV."""
+    if text is None:
+        return None
+    try:
+        names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True, strict=True), [])]
+    except csv.Error as error:
+        raise QueryError(f"--{option} is {text!r:.80}, names between commas are needed ({error})") from None
+    # An empty variable of a script must not become a condition that everything passes.
+    if not may_be_none and not any(names):
+        raise QueryError(f"--{option} names no label; leave it out, or name one")
+    return [name for name in names if name]
 
 
 def _read_geojson(path: Path) -> Any:

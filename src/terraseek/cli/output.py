@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from ..config import parse_override
-from ..errors import PartialError, Refused
+from ..errors import PartialError, Refused, UsageError
 from ..images import printable
 
 __all__ = [
@@ -42,6 +42,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for m
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 SHOWN_REFUSED = 20
+# What loading and checking a data set take from the command, not from the data set's own options.
+OWN_OPTIONS = frozenset({"decode", "progress", "root", "seed", "splits"})
 
 
 def say(text: str = "", *, to: Console = stdout) -> None:
@@ -86,11 +88,19 @@ class LogHandler(logging.Handler):
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` texts as keyword arguments, values read as TOML where they are TOML."""
+    """``key=value`` texts as keyword arguments of a data set, values read as TOML where they are TOML.
+
+    Raises:
+        ConfigError: a text of another form.
+        UsageError: what the command has an option of its own for.
+    """
     options = {}
     for text in texts:
         keys, value = parse_override(text)
-        options[".".join(keys)] = value
+        name = ".".join(keys)
+        if name in OWN_OPTIONS:
+            raise UsageError(f"--option {text}: {name} is no option of a data set, the command itself may have it")
+        options[name] = value
     return options
 
 
