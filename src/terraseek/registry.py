@@ -21,7 +21,7 @@ def nearest(name: str, known: Iterator[str] | list[str] | tuple[str, ...]) -> st
     """
     choices = sorted(known)
     close = difflib.get_close_matches(name, choices, n=1)
-    listing = f"known: {', '.join(choices)}"
+    listing = f"known: {', '.join(choices)}" if choices else "there are none"
     return f"did you mean {close[0]!r}? ({listing})" if close else listing
 
 

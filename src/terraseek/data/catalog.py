@@ -87,7 +87,7 @@ DATASETS: Registry[DatasetSpec] = Registry("data set")
 
 
 def load_dataset(
-    name: str, root: str | Path, *, splits: str | Path | None = None, seed: int = 0, **options: Any
+    name: str, root: str | Path, /, *, splits: str | Path | None = None, seed: int = 0, **options: Any
 ) -> ImageDataset:
     """Load a data set by its registered name.
 

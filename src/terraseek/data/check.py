@@ -55,6 +55,7 @@ class DatasetReport:
 def check_dataset(
     name: str,
     root: str | Path,
+    /,
     *,
     decode: bool = False,
     progress: Callable[[int, int], None] | None = None,
