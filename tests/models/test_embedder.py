@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from terraseek.errors import ConfigError
-from terraseek.models import NetworkConfig, ProjectionHead, build_embedder, embedder_config
+from terraseek.models import ConceptHead, NetworkConfig, ProjectionHead, build_embedder, embedder_config
 
 
 @pytest.mark.parametrize("hidden", [0, 16])
@@ -68,3 +68,11 @@ def test_bad_configs() -> None:
     for change in ({"hidden": -1}, {"dropout": 1.0}):
         with pytest.raises(ConfigError, match=next(iter(change))):
             NetworkConfig(**change)  # type: ignore[arg-type]
+
+
+def test_concept_scores_begin_at_the_prior() -> None:
+    head = ConceptHead(4, 3)
+    head.set_prior(torch.tensor([0.5, 0.01, 0.0]))
+    embedding, logits = head(torch.zeros(2, 4))
+    assert torch.allclose(logits.sigmoid()[0], torch.tensor([0.5, 0.01, 1e-4]), atol=1e-6)
+    assert not embedding.any(), "an untrained head adds nothing"

@@ -112,6 +112,17 @@ class ConceptHead(nn.Module):
             self.add = nn.Linear(concepts, dim, bias=False)
             nn.init.zeros_(self.add.weight)
 
+    @torch.no_grad()
+    def set_prior(self, frequency_C: Tensor) -> None:
+        """Let the scores begin at how frequent the concepts are, (C,), before training.
+
+        From even scores, sparse concepts push all logits down together, and what does that is one direction that all
+        latent vectors take: until it is unlearnt, all embeddings look alike.
+        """
+        bias = self.predict.bias
+        assert isinstance(bias, Tensor)
+        bias.copy_(torch.logit(frequency_C.to(bias), eps=1e-4))
+
     def forward(self, latent_ND: Tensor) -> tuple[Tensor, Tensor]:
         """The embedding, (N, D), not yet of unit length, and the logits, (N, C)."""
         logits_NC: Tensor = self.predict(latent_ND)

@@ -22,6 +22,8 @@ def evaluate_captions(
     *,
     split: str = "test",
     threads: int | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
     other_split: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ImageTextEvaluation, tuple[Refused, ...]]:
@@ -32,6 +34,8 @@ def evaluate_captions(
         dataset: with captions.
         split: what is searched, and searched with.
         threads: CPU threads of the network; None for all cores.
+        bootstrap: resamples for the intervals, 0 for none.
+        seed: of the resamples.
         other_split: judge also a model that was trained on this data set under another split.
         progress: called with (images done, all images).
 
@@ -57,4 +61,13 @@ def evaluate_captions(
     captions = {sample.id: sample.captions for sample in captioned.samples}
     texts = [text for name in images.ids for text in captions[name]]
     image_of_T = np.repeat(np.arange(len(images.ids)), [len(captions[name]) for name in images.ids])
-    return evaluate_image_text(images.vectors_ND, encoder.encode_texts(texts), image_of_T, texts), refused
+    found = evaluate_image_text(
+        images.vectors_ND,
+        encoder.encode_texts(texts),
+        image_of_T,
+        texts,
+        image_ids=images.ids,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    return found, refused

@@ -51,9 +51,15 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     )
     pretrained = recipe.model.weights or recipe.model.pretrained
     most = recipe.text.max_tokens
+    network = build_image_text_embedder(config, pretrained, recipe.text.pretrained)
+    concepts = _targets(recipe, knowledge, data.train.names) if knowledge else None
+    if concepts is not None and recipe.objectives.variant == "default":
+        for head in (network.image.concept_head, network.text.concept_head):
+            if head is not None:
+                head.set_prior(concepts.scores_IC.mean(0))
     task = ImageTextTask(
-        build_image_text_embedder(config, pretrained, recipe.text.pretrained),
-        _objectives(recipe, data),
+        network,
+        _objectives(recipe, data, knowledge),
         CaptionTable.build(captions, tokenizer, most),
         CaptionTable.build(kept_captions(dataset, data.queries.names), tokenizer, most),
         config,
@@ -62,7 +68,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         pretrained=bool(pretrained),
         per_image=recipe.text.per_image,
         text_lr=recipe.text.lr if recipe.text.pretrained else None,
-        concepts=_targets(recipe, knowledge, data.train.names) if knowledge else None,
+        concepts=concepts,
         select=recipe.trainer.select,
         frozen=recipe.model.freeze,
         seed=recipe.seed,
@@ -119,7 +125,7 @@ def _text_config(config: TextSideConfig, tokenizer: Tokenizer, knowledge: Knowle
     return TextConfig(architecture=config.encoder, max_tokens=config.max_tokens, network=to_mapping(network))
 
 
-def _objectives(recipe: Recipe, data: ImageData) -> Objectives:
+def _objectives(recipe: Recipe, data: ImageData, knowledge: Knowledge | None) -> Objectives:
     """The losses whose weight is not 0."""
     config = recipe.objectives
     contrast, triplet, labels = config.contrast, config.triplet, None
@@ -129,10 +135,14 @@ def _objectives(recipe: Recipe, data: ImageData) -> Objectives:
         labelled_NC = data.train.labels_NC[data.train.labels_NC.any(1)]
         statistics = LabelStatistics.from_labels(labelled_NC)
         labels = build_loss(recipe.loss.name, statistics, recipe.model.dim, **recipe.loss.options)
+    alignment = None
+    if config.alignment.weight > 0 and knowledge is not None:
+        options = config.alignment.options
+        alignment = ConceptAlignment.by_rarity(knowledge.frequency_C, **options) if options else ConceptAlignment()
     return Objectives(
         config,
         build_cross_modal_loss(contrast.loss, **contrast.options) if contrast.weight > 0 else None,
         build_cross_modal_loss(triplet.loss, **triplet.options) if triplet.weight > 0 else None,
-        ConceptAlignment(**config.alignment.options) if config.alignment.weight > 0 else None,
+        alignment,
         labels,
     )

@@ -185,7 +185,8 @@ class ObjectiveConfig:
         weight: factor on it; 0 leaves it out.
         first_epoch: it counts from this epoch on: with alignment from a later epoch, the two-step training of KAMCL.
         loss: a name of `terraseek.losses.CROSS_MODAL_LOSSES`, for terms that compare images with captions.
-        options: what its constructor takes.
+        options: what its constructor takes; for alignment, `gamma` and `kappa` of the rarity by which concepts weigh,
+            all of them alike without.
     """
 
     weight: float = 0.0
