@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from terraseek.data import load_dataset, synthesize
-from terraseek.training import evaluate_model
+from terraseek.training import evaluate_captions, evaluate_model
 
 from .conftest import Run
 
@@ -47,5 +47,26 @@ def test_compare_a_report_with_itself(run: Run, make_model: Callable[..., Path],
     assert (same["difference"], same["significant"]) == (0, False)
     other = run("compare", tmp_path / "a", tmp_path / "b")
     assert other.code == 2
-    assert "different queries" in other.err
+    assert "differ in split" in other.err
     assert run("compare", tmp_path / "a", tmp_path / "nowhere").code == 3
+
+
+def test_captions_are_judged_where_both_sides_have_text(
+    run: Run, make_model: Callable[..., Path], scenes: Path, tmp_path: Path
+) -> None:
+    model = make_model(text=True)
+    command = ("evaluate", model, "--dataset", "ucm-captions", "--root", scenes)
+    told = run(*command, "--report", tmp_path / "report", "--json").json
+    found, _ = evaluate_captions(model, load_dataset("ucm-captions", scenes), bootstrap=0)
+    assert told["measures"]["mR"]["value"] == pytest.approx(found["mR"])
+    assert told["provenance"]["split"] == "test"
+    assert "<html" in (tmp_path / "report" / "report.html").read_text()
+    shown = run(*command).out
+    assert "t2i_R@10" in shown
+    assert "matcher" in shown
+    by_labels = run(*command, "--by", "labels", "--measure", "P@5", "--json").json
+    assert list(by_labels["measures"]) == ["P@5"]
+    assert run(*command, "--measure", "P@5").code == 2
+    plain = run("evaluate", make_model("plain"), "--dataset", "ucm-captions", "--root", scenes, "--by", "captions")
+    assert plain.code == 2
+    assert "has no text side" in plain.err

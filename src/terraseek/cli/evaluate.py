@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import require
+from ..errors import UsageError, require
 from .model import find_model
 from .output import Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
 
 if TYPE_CHECKING:
     from ..data import ImageDataset
-    from ..metrics import Evaluation, Provenance
+    from ..metrics import Evaluation, ImageTextEvaluation, Provenance
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["By", "compare", "evaluate"]
+
+
+class By(StrEnum):
+    """What decides whether an answer is right."""
+
+    labels = "labels"
+    captions = "captions"
 
 
 def evaluate(
@@ -32,38 +42,52 @@ def evaluate(
         bool, typer.Option("--other-split", help="Judge a model that was trained under another split all the same.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    by: Annotated[
+        By | None, typer.Option(help="What is right; captions, where the data set has some and the model reads text.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write report.json and report.html.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a model on a labelled data set, each value beside what chance and an oracle would get.
+    """Judge a model on a data set, each value beside what chance and an oracle would get.
 
-    A model that was trained on another split of the same data set is refused: queries may have been training images.
+    By labels: the images of --split search among those of --gallery. By captions: the captions of --split search among
+    its images, and its images among its captions. A model that was trained on another split of the same data set is
+    refused: queries may have been training images.
 
     Example: `terraseek evaluate runs/ucmerced-macl/model --dataset ucmerced-ml --root /data/UCMerced --report report`
     """
     require("torch", "train")
     from ..data import load_dataset
     from ..encoders import load_encoder
-    from ..metrics import DEFAULT_MEASURES, Provenance, report_json, write_report
-    from ..training import evaluate_model
+    from ..metrics import DEFAULT_MEASURES, ImageTextEvaluation, Provenance, report_json, write_report
+    from ..training import evaluate_captions, evaluate_model
 
     data = load_dataset(dataset, root, splits=splits, seed=split_seed, **parse_options(option or ()))
     encoder = load_encoder(find_model(model))
+    captioned = encoder.has_text and any(sample.captions for sample in data.samples)
+    found: Evaluation | ImageTextEvaluation
     with show_progress("embedding") as progress:
-        found, refused = evaluate_model(
-            encoder,
-            data,
-            query_split=split,
-            gallery_split=gallery,
-            measures=tuple(measure) if measure else DEFAULT_MEASURES,
-            seed=seed,
-            other_split=other_split,
-            progress=progress,
-        )
+        if by is By.captions or (by is None and captioned):
+            if measure:
+                raise UsageError("--measure is for labels: recalls at 1, 5 and 10 are measured on captions")
+            found, refused = evaluate_captions(
+                encoder, data, split=split, seed=seed, other_split=other_split, progress=progress
+            )
+        else:
+            found, refused = evaluate_model(
+                encoder,
+                data,
+                query_split=split,
+                gallery_split=gallery,
+                measures=tuple(measure) if measure else DEFAULT_MEASURES,
+                seed=seed,
+                other_split=other_split,
+                progress=progress,
+            )
     trained_with = encoder.config.training.get("seed")
     provenance = Provenance(
         dataset=data.name,
-        split=f"{split} in {gallery}",
+        split=split if isinstance(found, ImageTextEvaluation) else f"{split} in {gallery}",
         split_hash=data.split_hash,
         model=str(model),
         fingerprint=encoder.fingerprint,
@@ -81,12 +105,17 @@ def evaluate(
         )
     if as_json:
         emit_json(report_json(found, provenance))
+    elif isinstance(found, ImageTextEvaluation):
+        _show_captions(found, provenance)
     else:
-        _show(found, provenance, data, report)
-    raise_if_refused(refused, f"{len(found.query_ids):,} queries and {found.gallery_size:,} images were judged")
+        _show(found, provenance, data)
+    if report is not None and not as_json:
+        say(f"look at {report / 'report.html'}")
+    judged = len(found.image_ids if isinstance(found, ImageTextEvaluation) else found.query_ids)
+    raise_if_refused(refused, f"{judged:,} images were judged")
 
 
-def _show(found: Evaluation, provenance: Provenance, data: ImageDataset, report: Path | None) -> None:
+def _show(found: Evaluation, provenance: Provenance, data: ImageDataset) -> None:
     say(
         f"{data.name}, {len(found.query_ids):,} queries {provenance.split} ({found.gallery_size:,} images), "
         f"split {data.split_hash[:12]}, model {provenance.fingerprint[:12]}"
@@ -100,35 +129,86 @@ def _show(found: Evaluation, provenance: Provenance, data: ImageDataset, report:
         say(f"{found.queries_without_relevant:,} queries have nothing relevant in the gallery and count as 0")
     if found.skipped_labels:
         say(f"left out of means over labels, having no query or no item: {', '.join(found.skipped_labels)}")
-    if report is not None:
-        say(f"look at {report / 'report.html'}")
+
+
+def _show_captions(found: ImageTextEvaluation, provenance: Provenance) -> None:
+    say(
+        f"{provenance.dataset}, {len(found.image_ids):,} images and {len(found.texts):,} captions of "
+        f"{provenance.split}, split {provenance.split_hash[:12]}, model {provenance.fingerprint[:12]}"
+    )
+
+    def cell(value: float) -> str:
+        return "" if math.isnan(value) else f"{value:.2f}"
+
+    rows = [
+        (r.name, f"{r.value:.2f}", f"{r.low:.2f} .. {r.high:.2f}", cell(r.floor), cell(r.matcher), cell(r.oracle))
+        for r in found.results
+    ]
+    show_table("", ("measure", "value", "95 % interval", "chance", "matcher", "oracle"), rows)
+    repeated = int(found.repeated_T.sum())
+    if repeated:
+        say(
+            f"{repeated:,} captions read like a caption of another image: (equivalent) counts both as right, and "
+            "matcher is what knowing every caption by heart reaches without it"
+        )
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="REPORT_A", help="A report folder or report.json.")],
-    second: Annotated[Path, typer.Argument(metavar="REPORT_B", help="Another, of the same queries and gallery.")],
+    first: Annotated[
+        Path | None, typer.Argument(metavar="A", help="A report folder or report.json, or a folder of several seeds.")
+    ] = None,
+    second: Annotated[
+        Path | None, typer.Argument(metavar="B", help="The same for the other side, of the same queries and gallery.")
+    ] = None,
+    a: Annotated[list[Path] | None, typer.Option("--a", help="In place of A: one seed's report; repeat.")] = None,
+    b: Annotated[list[Path] | None, typer.Option("--b", help="In place of B: one seed's report; repeat.")] = None,
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Say by how much B differs from A, query by query, with intervals and p-values (Holm-corrected).
 
+    Either side may be several runs that differ in their seed: their values are averaged query by query, and the spread
+    over seeds is shown beside the mean.
+
     Example: `terraseek compare report-a report-b --json`
+
+    Example: `terraseek compare --a supcon-0 --a supcon-1 --a supcon-2 --b macl-0 --b macl-1 --b macl-2`
     """
     from ..metrics import compare_reports
 
-    found = compare_reports(first, second, seed=seed)
+    sides = _side("A", first, a), _side("B", second, b)
+    found = compare_reports(*sides, seed=seed)
     if as_json:
-        emit_json({"schema": 1, "a": str(first), "b": str(second), "measures": [entry.to_json() for entry in found]})
+        names = {key: ", ".join(map(str, side)) for key, side in zip("ab", sides, strict=True)}
+        lists = {f"{key}_reports": list(map(str, side)) for key, side in zip("ab", sides, strict=True)}
+        emit_json({"schema": 1, **names, **lists, "measures": [entry.to_json() for entry in found]})
         return
     rows = [
         (
             entry.measure,
-            f"{entry.a:.4f}",
-            f"{entry.b:.4f}",
+            _spread(entry.a, entry.a_std),
+            _spread(entry.b, entry.b_std),
             f"{entry.difference:+.4f}",
             f"{entry.low:+.4f} .. {entry.high:+.4f}",
             f"{entry.p_holm:.4f}",
         )
         for entry in found
     ]
+    if max(map(len, sides)) > 1:
+        say(f"{len(sides[0])} and {len(sides[1])} seeds: ± is the deviation over seeds, the interval is over queries")
     show_table("", ("measure", "A", "B", "B - A", "95 % interval", "p (Holm)"), rows)
+
+
+def _side(name: str, whole: Path | None, single: Sequence[Path] | None) -> list[Path]:
+    """The reports of one side of a comparison, given as one path or one by one."""
+    from ..metrics import find_reports
+
+    if (whole is None) == (not single):
+        raise UsageError(
+            f"give side {name} either as a path or by --{name.lower()}, not {'both' if whole else 'neither'}"
+        )
+    return find_reports(whole) if whole else list(single or ())
+
+
+def _spread(value: float, std: float | None) -> str:
+    return f"{value:.4f}" if std is None else f"{value:.4f} ± {std:.4f}"
