@@ -37,7 +37,7 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
         for value, f in zip(logs, loss.statistics.frequency_C.tolist(), strict=True)
     ]
     unit = embeddings / embeddings.norm(dim=1, keepdim=True)
-    total, anchors = unit.sum() * 0, 0
+    total, said = unit.sum() * 0, 0
 
     def jaccard(i: int, j: int) -> float:
         return len(sets[i] & sets[j]) / max(len(sets[i] | sets[j]), 1)
@@ -75,7 +75,9 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
         positives = [p for p in others if w[p] > 0]
         if not positives:
             continue
-        anchors += 1
+        over_labels = cfg.over == "labels" and cfg.plr != "off" and cfg.aggregation == "sum"
+        say = sum(any(c in sets[j] for j in others) for c in sets[i]) if over_labels else 1
+        said += say
         mean_tau = sum(tau(i, p) for p in positives) / len(positives)
         up = {a: tau(i, a) for a in others} if cfg.dts in ("both", "numerator") else dict.fromkeys(others, 0.0)
         down = {a: tau(i, a) for a in others} if cfg.dts in ("both", "denominator") else dict.fromkeys(others, 0.0)
@@ -87,8 +89,8 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
         log_denominator = torch.log(sum(presence[a] * math.e ** (unit[i] @ unit[a] / down[a]) for a in others))
         divisor = {"sum_w": sum(w.values()), "count": len(positives), "none": 1}[cfg.normalisation]
         for p in positives:
-            total = total - w[p] / divisor * (unit[i] @ unit[p] / up[p] - log_denominator)
-    return total / max(anchors, 1)
+            total = total - say * w[p] / divisor * (unit[i] @ unit[p] / up[p] - log_denominator)
+    return total / max(said, 1)
 
 
 CONFIGS = st.fixed_dictionaries(
@@ -109,6 +111,7 @@ CONFIGS = st.fixed_dictionaries(
         "positives": st.sampled_from(["any", "jaccard"]),
         "jaccard_threshold": st.just(0.3),
         "normalisation": st.sampled_from(["sum_w", "count", "none"]),
+        "over": st.sampled_from(["labels", "anchors"]),
     }
 )
 
@@ -159,22 +162,24 @@ def test_reduces_to_the_published_multi_label_losses(n: int, c: int, seed: int) 
     embeddings, labels = batch(n, c, seed)
     jaccard = MACLLoss(statistics(c, seed), plr="off", alpha=0, beta=0, weighted=True)
     torch.testing.assert_close(jaccard(embeddings, labels), MultiSupConLoss()(embeddings, labels))
-    in_batch = MACLLoss(statistics(c, seed), plr="in-batch", gamma=1.0, kappa=1e6, alpha=0, beta=0, eta=0)
-    torch.testing.assert_close(in_batch(embeddings, labels), MulSupConLoss(over="anchors")(embeddings, labels))
+    for over in ("labels", "anchors"):
+        in_batch = MACLLoss(statistics(c, seed), gamma=1.0, kappa=1e6, alpha=0, beta=0, eta=0, over=over)
+        torch.testing.assert_close(in_batch(embeddings, labels), MulSupConLoss(over=over)(embeddings, labels))
 
 
 def test_scaling_all_weights_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings, labels = batch(9, 4, 0)
-    loss = MACLLoss(statistics(4, 0))
+    loss = MACLLoss(statistics(4, 0), plr="label")
     before = loss(embeddings, labels)
     loss.rarity_C.mul_(7.5)
     torch.testing.assert_close(loss(embeddings, labels), before)
 
 
-def test_duplicating_the_training_set_changes_nothing() -> None:
+@pytest.mark.parametrize("plr", ["in-batch", "label", "pair"])
+def test_duplicating_the_training_set_changes_nothing(plr: str) -> None:
     embeddings, labels = batch(9, 4, 0)
     train = batch(30, 4, 5)[1]
-    once, twice = (MACLLoss(LabelStatistics.from_labels(t)) for t in (train, train.repeat(2, 1)))
+    once, twice = (MACLLoss(LabelStatistics.from_labels(t), plr=plr) for t in (train, train.repeat(2, 1)))
     torch.testing.assert_close(once(embeddings, labels), twice(embeddings, labels))
 
 
@@ -182,8 +187,9 @@ def test_rare_shared_labels_get_more_weight() -> None:
     train = torch.tensor([[1, 0]] * 9 + [[0, 1]])
     embeddings = torch.randn(3, 4, dtype=torch.float64).requires_grad_()
     labels = torch.tensor([[1, 1], [1, 0], [0, 1]])
-    pairs = MACLLoss(LabelStatistics.from_labels(train), gamma=1.0)._pairs(embeddings, labels, *[None] * 4)
-    weight = MACLLoss(LabelStatistics.from_labels(train), gamma=1.0).pair_weights(pairs, pairs.positive_NM)
+    loss = MACLLoss(LabelStatistics.from_labels(train), plr="label", gamma=1.0)
+    pairs = loss._pairs(embeddings, labels, *[None] * 4)
+    weight = loss.pair_weights(pairs, pairs.positive_NM)
     assert weight[0, 2].item() == pytest.approx(9 * weight[0, 1].item())
 
 
@@ -229,6 +235,7 @@ def test_weighted_variant_is_eta_one_unless_told_otherwise() -> None:
         ({"temperature": 2.0}, "temperature is 2.0"),
         ({"temperature_min": -1.0}, "temperature_min"),
         ({"jaccard_threshold": 1.5}, "0..1"),
+        ({"over": "pairs"}, "allowed are 'labels', 'anchors'"),
         ({"ref_views": "keep"}, "ref_views"),
     ],
 )
@@ -249,7 +256,7 @@ def test_temperature_grows_with_overlap_and_anchor_rarity() -> None:
 
 def test_core_receives_what_the_formula_says() -> None:
     embeddings, labels = batch(6, 3, 2)
-    loss = MACLLoss(statistics(3, 2), fading=0.0)
+    loss = MACLLoss(statistics(3, 2), fading=0.0, over="anchors")
     pairs = loss._pairs(embeddings, labels, *[None] * 4)
     weight = loss.pair_weights(pairs, pairs.positive_NM)
     tau, _ = loss.temperatures(pairs, pairs.positive_NM)

@@ -52,6 +52,11 @@ class Pairs:
         return pairwise_jaccard(self.shared_NM, self.labels_NC.sum(1), self.ref_labels_MC.sum(1))
 
     @cached_property
+    def with_label_NC(self) -> Tensor:  # noqa: N802
+        """Number of valid references that carry each label, per anchor."""
+        return self.valid_NM.to(self.labels_NC.dtype) @ self.ref_labels_MC
+
+    @cached_property
     def positive_NM(self) -> Tensor:  # noqa: N802
         """Valid pairs that share a label, bool."""
         return (self.shared_NM > 0).logical_and_(self.valid_NM)

@@ -24,6 +24,7 @@ AnchorRarity = Literal["mean", "max"]
 Overlap = Literal["jaccard", "recall"]
 Positives = Literal["any", "jaccard"]
 Normalisation = Literal["sum_w", "count", "none"]
+Over = Literal["labels", "anchors"]
 
 # What fades altogether could overtake the anchor's positives without any cost.
 _LEAST_PRESENCE = 0.05
@@ -35,9 +36,10 @@ class MACLConfig:
 
     Attributes:
         temperature: tau_0, what similarities of pairs without overlap are divided by.
-        plr: pairwise label reweighting. "label": rarity of each shared label in the training split; "pair": rarity of
-            each pair of shared labels (of the label itself where one is shared); "in-batch": rarity among the
-            references at hand instead of the training split; "off": 1.
+        plr: pairwise label reweighting. "in-batch": rarity of each shared label among the references at hand, so that
+            a label weighs the same whether chance brought many or few of its images into the batch; "label": rarity in
+            the training split instead; "pair": rarity, in the training split, of each pair of shared labels (of the
+            label itself where one is shared); "off": 1.
         aggregation: how the rarities of what a pair shares become one weight: "sum" or "mean".
         gamma: exponent of rarity; 0 makes all labels equal.
         kappa: rarity stays within 1/kappa..kappa.
@@ -58,11 +60,13 @@ class MACLConfig:
         jaccard_threshold: used by ``positives="jaccard"``.
         normalisation: divide an anchor's sum by its weights ("sum_w"), by the number of its positives ("count"), or
             not at all ("none").
+        over: what counts the same in the mean over the batch: every label of an anchor that has positives ("labels"),
+            or every "anchors". Where PLR does not sum over labels (it is "off", or its aggregation is "mean"), anchors.
         ref_views: see `ContrastiveLoss`.
     """
 
     temperature: float = 0.1
-    plr: Reweighting = "label"
+    plr: Reweighting = "in-batch"
     aggregation: Aggregation = "sum"
     gamma: float = 1.3
     kappa: float = 100.0
@@ -78,6 +82,7 @@ class MACLConfig:
     positives: Positives = "any"
     jaccard_threshold: float = 0.0
     normalisation: Normalisation = "sum_w"
+    over: Over = "labels"
     ref_views: Literal["exclude", "label"] = "exclude"
 
     def __post_init__(self) -> None:
@@ -89,6 +94,7 @@ class MACLConfig:
             "anchor_rarity": AnchorRarity,
             "positives": Positives,
             "normalisation": Normalisation,
+            "over": Over,
         }
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
@@ -125,9 +131,11 @@ class MACLLoss(ContrastiveLoss):
             \tau_{ia} = clip(\tau_0 (1 + \alpha o_{ia}) (1 + \beta r_i), \tau_{min}, \tau_{max}), \qquad
             v_{ia} = \max(0.05, 1 - \phi \alpha J_{ia})
 
-        with J the Jaccard overlap, f_c the training frequency of label c, o the overlap (`overlap`: the share of the
-        anchor's labels that a has too, or J), phi `fading` (what shares labels is less of a negative), and r_i the mean
-        over the anchor's labels of log rho_c scaled to 0..1 (0 throughout when all labels are equally rare).
+        with J the Jaccard overlap, f_c the frequency of label c among the anchor's references (`plr` "label": in the
+        training split), o the overlap (`overlap`: the share of the anchor's labels that a has too, or J), phi `fading`
+        (what shares labels is less of a negative), and r_i the mean over the anchor's labels of log rho_c, taken from
+        the training split and scaled to 0..1 (0 throughout when all labels are equally rare). The loss is the mean of
+        L_i in which an anchor counts once for each of its labels that has positives (`over`).
 
     Source:
         arXiv 2512.16294 states the two ideas, pairwise label reweighting (PLR) and dynamic temperature scaling (DTS),
@@ -137,7 +145,7 @@ class MACLLoss(ContrastiveLoss):
     Relations:
         alpha = beta = gamma = eta = 0 with aggregation "mean" is `AnySupConLoss`; with one label per sample, equal
         frequencies and alpha = 0 it is `SupConLoss`; plr "off", eta 1, alpha = beta = 0 is `MultiSupConLoss`;
-        plr "in-batch", gamma 1, eta = alpha = beta = 0 is `MulSupConLoss` over anchors.
+        gamma 1, eta = alpha = beta = 0 is `MulSupConLoss`, over labels or anchors as here (while kappa clips nothing).
 
     Args:
         statistics: label frequencies of the training split.
@@ -152,7 +160,7 @@ class MACLLoss(ContrastiveLoss):
         >>> labels = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
         >>> loss = MACLLoss(LabelStatistics.from_labels(labels), gamma=1.0)
         >>> loss(torch.eye(4), labels)
-        tensor(0.5812)
+        tensor(0.5490)
     """
 
     needs_statistics: ClassVar[bool] = True
@@ -191,7 +199,7 @@ class MACLLoss(ContrastiveLoss):
         return self.statistics.num_labels
 
     def compute(self, pairs: Pairs) -> Tensor:
-        """Mean over anchors with positives."""
+        """Mean over anchors with positives, each counting for its labels."""
         config = self.config
         with torch.no_grad():
             positive_NM = pairs.positive_NM
@@ -203,6 +211,9 @@ class MACLLoss(ContrastiveLoss):
             presence_NM = (1 - rate * pairs.jaccard_NM).clamp_min_(_LEAST_PRESENCE).log_() if rate else None
             count_N = positive_NM.sum(1)
             normaliser_N = {"sum_w": None, "count": count_N, "none": torch.ones_like(count_N)}[config.normalisation]
+            say_N = (count_N > 0).to(weight_NM.dtype)
+            if self._over_labels:
+                say_N *= (pairs.labels_NC * (pairs.with_label_NC > 0)).sum(1)
         loss_N = weighted_supcon(
             pairs.similarity_NM,
             weight_NM,
@@ -212,7 +223,12 @@ class MACLLoss(ContrastiveLoss):
             denominator_log_weight_NM=presence_NM,
             normaliser_N=normaliser_N,
         )
-        return loss_N.sum() / (count_N > 0).sum().clamp_min(1)
+        return (loss_N * say_N).sum() / say_N.sum().clamp_min(1)
+
+    @property
+    def _over_labels(self) -> bool:
+        config = self.config
+        return config.over == "labels" and config.plr != "off" and config.aggregation == "sum"
 
     def pair_weights(self, pairs: Pairs, positive_NM: Tensor) -> Tensor:
         """PLR: w_ip, 0 where `positive_NM` is not."""
@@ -277,7 +293,7 @@ def _to_unit_range(values_C: Tensor, seen_C: Tensor) -> Tensor:
 
 def _in_batch_rarity(pairs: Pairs, gamma: float, kappa: float) -> Tensor:
     """Rarity of each label among the references that count for each anchor, (N, C)."""
-    count_NC = pairs.valid_NM.to(pairs.labels_NC.dtype) @ pairs.ref_labels_MC
+    count_NC = pairs.with_label_NC
     present_NC = count_NC > 0
     median_N = count_NC.masked_fill(~present_NC, torch.nan).nanmedian(1).values.nan_to_num(1.0)
     ratio_NC = (median_N[:, None] / count_NC.clamp_min(1)) ** gamma

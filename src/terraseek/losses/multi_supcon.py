@@ -93,8 +93,8 @@ class MulSupConLoss(SoftmaxLoss):
         ``ref_views="label"``.
 
     Relations:
-        1 / |P_c(i)| is an inverse label frequency counted in the batch; `MACLLoss` with ``plr="in-batch"``, gamma 1 and
-        eta 0 has the same weights per anchor.
+        1 / |P_c(i)| is an inverse label frequency counted in the batch; `MACLLoss` has the same weights with
+        gamma 1 and is this loss when eta, alpha and beta are 0 besides.
 
     Args:
         over: "labels" or "anchors".
@@ -122,8 +122,7 @@ class MulSupConLoss(SoftmaxLoss):
 
     def pair_weights(self, pairs: Pairs) -> Tensor:
         """Sum over the shared labels of 1 / number of positives for that label."""
-        count_NC = pairs.valid_NM.to(pairs.labels_NC.dtype) @ pairs.ref_labels_MC
-        return (pairs.labels_NC / count_NC.clamp_min(1)) @ pairs.ref_labels_MC.T * pairs.valid_NM
+        return (pairs.labels_NC / pairs.with_label_NC.clamp_min(1)) @ pairs.ref_labels_MC.T * pairs.valid_NM
 
     def compute(self, pairs: Pairs) -> Tensor:
         """Mean over (anchor, label) or over anchors."""
