@@ -9,15 +9,19 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import require
+from .leakage import leakage
 from .output import DryRun, Json, emit_json, parse_options, raise_if_refused, say, show_progress, show_table
 
 __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Data sets: list, check, download, synthesize; concepts of their captions.",
+    help="Data sets: list, check, leakage, download, synthesize; concepts of their captions.",
     epilog="Example: `terraseek data list`",
 )
+
+
+app.command(no_args_is_help=True)(leakage)
 
 
 @app.command("list")

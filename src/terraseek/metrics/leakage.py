@@ -8,7 +8,7 @@ from one scene that ended up in different splits.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ def find_leakage(
     *,
     vectors_ND: ArrayLike | None = None,
     images: Sequence[ImageArray] | None = None,
+    hashes: Sequence[int] | None = None,
     scenes: Sequence[str] | None = None,
     cosine: float = 0.98,
     bits: int = 4,
@@ -82,20 +83,21 @@ def find_leakage(
         splits: the split of each image.
         vectors_ND: embeddings; None leaves that evidence out.
         images: pixels, (H, W) or (H, W, 3) each, any size; read one after another, so a lazy sequence will do.
+        hashes: their `pixel_hash`, in place of `images` where they were read before.
         scenes: the scene each image was cut from.
         cosine: embeddings at least this close are near-duplicates. It depends on the model: look at the pairs.
         bits: pixel hashes that differ in at most this many of 64 bits are near-duplicates.
         progress: called with (images done, all images) while hashing.
 
     Raises:
-        UsageError: the lengths differ or a threshold is out of range.
+        UsageError: the lengths differ, a threshold is out of range, or both images and hashes are given.
 
     Example:
         >>> report = find_leakage(["a", "b"], ["train", "test"], vectors_ND=[[1.0, 0.0], [1.0, 0.01]])
         >>> report.touched
         {'test': 1, 'train': 1}
     """
-    given = {"splits": splits, "vectors": vectors_ND, "images": images, "scenes": scenes}
+    given = {"splits": splits, "vectors": vectors_ND, "images": images, "hashes": hashes, "scenes": scenes}
     wrong = {name: len(v) for name, v in given.items() if v is not None and len(v) != len(ids)}  # type: ignore[arg-type]
     if wrong:
         raise UsageError(f"{len(ids)} ids, but " + ", ".join(f"{count} {name}" for name, count in wrong.items()))
@@ -104,12 +106,11 @@ def find_leakage(
     if vectors_ND is not None:
         by_vector = tuple(_name(near_duplicates(vectors_ND, cosine, splits), ids, splits))
     if images is not None:
-        hashes = np.empty(len(ids), dtype=np.uint64)
-        for row in range(len(ids)):
-            hashes[row] = pixel_hash(images[row])
-            if progress:
-                progress(row + 1, len(ids))
-        by_pixels = tuple(_name(_near_hashes(hashes, bits, splits), ids, splits))
+        if hashes is not None:
+            raise UsageError("give images or their hashes, not both")
+        hashes = [pixel_hash(image) for image in _watched(images, progress)]
+    if hashes is not None:
+        by_pixels = tuple(_name(_near_hashes(np.array(hashes, dtype=np.uint64), bits, splits), ids, splits))
     touched: dict[str, set[str]] = {split: set() for split in sorted(set(splits))}
     for pair in (*by_vector, *by_pixels):
         touched[pair.first_split].add(pair.first)
@@ -121,6 +122,13 @@ def find_leakage(
         images={split: list(splits).count(split) for split in touched},
         touched={split: len(names) for split, names in touched.items()},
     )
+
+
+def _watched(images: Sequence[ImageArray], progress: Callable[[int, int], None] | None) -> Iterator[ImageArray]:
+    for row in range(len(images)):
+        yield images[row]
+        if progress:
+            progress(row + 1, len(images))
 
 
 def near_duplicates(
