@@ -40,6 +40,9 @@ bench: $(VENV)/.installed ## measure: losses, evaluation, archive, beside named 
 bench-macl: $(VENV)/.installed ## the MACL study (QUICK=1 for a few minutes)
 	$(BIN)/python benchmarks/macl.py $(if $(QUICK),--quick)
 
+bench-kamcl: $(VENV)/.installed ## the KAMCL study (QUICK=1 for a few minutes)
+	$(BIN)/python benchmarks/kamcl.py $(if $(QUICK),--quick)
+
 $(VENV)/.docs: $(VENV)/.installed
 	$(PIP) -e '.[docs]'
 	touch $@
