@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from terraseek.archive import Archive, Record
 from terraseek.cli import app
-from terraseek.data import synthesize
+from terraseek.data import DATASETS, synthesize
 
 from ..archive.test_ingest import noise, save_scene
 from .conftest import Run
@@ -31,6 +31,7 @@ READERS = {
     ("archive", "verify"),
     ("compare",),
     ("data", "check"),
+    ("data", "leakage"),
     ("data", "concepts"),
     ("data", "list"),
     ("doctor",),
@@ -46,6 +47,7 @@ NOT_RUN = (
     "archive add coast https",
     "compare",
     "data download",
+    "data leakage",
     "demo",
     "evaluate",
     "model convert",
@@ -85,6 +87,7 @@ def test_help_shows_an_example_of_the_command(run: Run, path: Path_) -> None:
     examples = examples_of(ALL[path])
     assert examples, f"{' '.join(path)} shows no example"
     for example in examples:
+        assert not (found := re.search(r"data (?:check|leakage|download) (\S+)", example)) or found[1] in DATASETS
         assert example.startswith(" ".join(("terraseek", *path)))
         assert example[:40] in " ".join(result.out.split())
         words = tuple(word for word in shlex.split(example)[1:] if not word.startswith("-"))

@@ -56,7 +56,7 @@ def leakage(
 
     Example: `terraseek data leakage ucmerced-ml --root /data/UCMerced --model imagenet --sheet pairs.jpg`
 
-    Example: `terraseek data leakage bigearthnet-v2 --root /data/BigEarthNet --scene '(.*)_\d+_\d+$'`
+    Example: `terraseek data leakage bigearthnet --root /data/BigEarthNet --scene '(.*)_\d+_\d+$'`
     """
     from ..data import load_dataset
     from ..encoders import load_encoder
