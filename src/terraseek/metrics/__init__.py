@@ -2,7 +2,7 @@
 
 from .comparison import Report, compare_reports, find_reports, read_report
 from .embeddings import EmbeddingSet, similarity_blocks, unit_rows
-from .evaluation import Evaluation, LabelResult, MeasureResult, PrecisionRecall, SimilarityHistogram, evaluate_retrieval
+from .evaluation import evaluate_retrieval
 from .functional import (
     DENOMINATORS,
     Denominator,
@@ -20,21 +20,14 @@ from .functional import (
     weighted_average_precision,
 )
 from .image_text import DirectionResult, ImageTextEvaluation, RecallResult, evaluate_image_text
+from .label_measures import BANDS, LabelAP, frequency_bands
 from .leakage import LeakageReport, Pair, find_leakage, near_duplicates, pixel_hash, shared_scenes
-from .measures import (
-    BANDS,
-    DEFAULT_MEASURES,
-    GAINS,
-    HEADLINE_MEASURES,
-    MEASURES,
-    LabelAP,
-    Measure,
-    QueryMeasure,
-    frequency_bands,
-    parse_measure,
-)
+from .measure import Measure, QueryMeasure
+from .measures import DEFAULT_MEASURES, HEADLINE_MEASURES, MEASURES, parse_measure
+from .query_measures import GAINS
 from .ranking import Ranking, rank
 from .report import Provenance, report_json, write_report
+from .results import Evaluation, LabelResult, MeasureResult, PrecisionRecall, SimilarityHistogram
 from .significance import Comparison, Interval, SeedSummary, bootstrap_interval, compare_paired, holm, summarize_seeds
 
 __all__ = [

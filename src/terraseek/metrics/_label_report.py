@@ -10,8 +10,9 @@ import numpy as np
 from ..typing import ImageArray
 from . import _plots as plots
 from ._page import number, picture, render_page, row
-from .evaluation import Evaluation
-from .measures import HEADLINE_MEASURES, LabelAP
+from .label_measures import LabelAP
+from .measures import HEADLINE_MEASURES
+from .results import Evaluation
 
 __all__ = ["LABEL_COLUMN", "label_content", "label_page", "label_tables"]
 

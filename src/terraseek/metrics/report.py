@@ -24,8 +24,8 @@ import numpy as np
 from ..typing import ImageArray
 from ._image_text_report import image_text_content, image_text_page, image_text_tables
 from ._label_report import label_content, label_page, label_tables
-from .evaluation import Evaluation
 from .image_text import ImageTextEvaluation
+from .results import Evaluation
 
 __all__ = ["SCHEMA", "Provenance", "report_json", "write_report"]
 
