@@ -1,0 +1,53 @@
+"""The rows of the KAMCL study are recipes, and no two of them the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from terraseek.config import to_mapping
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def kamcl(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module; scripts import their neighbours by plain name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.delitem(sys.modules, "kamcl", raising=False)
+    import kamcl
+
+    return kamcl
+
+
+@pytest.mark.parametrize("dataset", ["ucm-captions", "rsicd-10k"])
+def test_every_row_is_a_recipe_of_its_own(kamcl: ModuleType, dataset: str) -> None:
+    rows = kamcl.rows_of(dataset)
+    recipes = {}
+    for row in rows:
+        recipe = kamcl.recipe_of(row, dataset, train_images=1000, seed=0, size=96, epochs=10)
+        tree = to_mapping(recipe)
+        tree.pop("name")
+        recipes[row.name] = tree
+        assert recipe.data.name == dataset
+        assert (recipe.trainer.epochs, recipe.model.input_size) == (10, 96)
+    listed = list(recipes.values())
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(one != other for i, one in enumerate(listed) for other in listed[:i])
+    # What all rows must share for a fair comparison.
+    for section in ("optimizer", "sampler", "augmentation", "trainer", "data"):
+        assert all(tree[section] == listed[0][section] for tree in listed), section
+
+
+def test_schedules_follow_the_epochs(kamcl: ModuleType) -> None:
+    by_name = {row.name: row for row in kamcl.ROWS}
+    published = kamcl.recipe_of(by_name["published"], "rsicd-10k", train_images=1234, seed=2, size=96, epochs=8)
+    assert published.seed == 2
+    assert published.objectives.variant == "published"
+    assert published.objectives.contrast.queue == 1234
+    assert published.objectives.alignment.first_epoch == 4
+    one_step = kamcl.recipe_of(by_name["final in one step"], "rsicd-10k", train_images=9, seed=0, size=96, epochs=8)
+    assert one_step.objectives.alignment.first_epoch == 0
