@@ -29,6 +29,13 @@ test: $(VENV)/.installed ## run the tests
 faults: $(VENV)/.installed ## kill writers 200 times, fill disks, tear every file of an archive
 	$(BIN)/pytest -n 0 tests/faults
 
+$(VENV)/.cluster: $(VENV)/.installed
+	$(PIP) -e '.[dev,cluster]'
+	touch $@
+
+test-cluster: $(VENV)/.cluster ## run the tests that need Ray, a few minutes
+	$(BIN)/pytest -n 0 tests/archive/test_cluster.py tests/cli/test_archive_cluster.py
+
 lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """Archives: durable, searchable sets of records that one model made."""
 
 from .archive import AddResult, Archive, CompactResult
+from .cluster import ingest_on_ray
 from .export import ExportFormat, export_archive, import_archive
 from .features import record_feature
 from .filters import Filter, Interval, parse_bbox, parse_interval
@@ -45,6 +46,7 @@ __all__ = [
     "find_sources",
     "import_archive",
     "ingest",
+    "ingest_on_ray",
     "on_globe",
     "open_archive",
     "parse_bbox",

@@ -56,6 +56,7 @@ def open_archive(
     *,
     storage_options: dict[str, str] | None = None,
     cache: Path | None = None,
+    threads: int | None = None,
 ) -> tuple[Archive, OnnxEncoder]:
     """Open an archive with an encoder that fits it: `model`, else the copy that the archive keeps.
 
@@ -65,6 +66,7 @@ def open_archive(
         storage_options: credentials and endpoint of an object store.
         cache: where the kept model of an archive on object storage is put for next time; by default it is fetched
             each time, into a folder that goes with the encoder.
+        threads: CPU threads of the encoder; by default as many as there are cores.
 
     Raises:
         NotFoundError: there is no archive, or no model was given and the archive keeps none.
@@ -72,15 +74,15 @@ def open_archive(
     """
     archive = Archive.open(uri, storage_options=storage_options)
     if model is not None:
-        encoder = load_encoder(model)
+        encoder = load_encoder(model, threads=threads)
     elif (home := local_directory(str(uri))) is not None:
-        encoder = _load_kept(archive, home / FOLDER)
+        encoder = _load_kept(archive, home / FOLDER, threads)
     elif cache is not None:
-        encoder = _load_kept(archive, cache / archive.model.fingerprint)
+        encoder = _load_kept(archive, cache / archive.model.fingerprint, threads)
     else:
         folder = Path(tempfile.mkdtemp(prefix="terraseek-"))
         try:
-            encoder = _load_kept(archive, folder / FOLDER)
+            encoder = _load_kept(archive, folder / FOLDER, threads)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -89,7 +91,7 @@ def open_archive(
     return archive, encoder
 
 
-def _load_kept(archive: Archive, folder: Path) -> OnnxEncoder:
+def _load_kept(archive: Archive, folder: Path, threads: int | None) -> OnnxEncoder:
     there = (folder / CONFIG_FILE).is_file()
     if not there and local_directory(archive.uri) is None:
         there = fetch_model(archive.connection, archive.uri, folder)
@@ -97,4 +99,4 @@ def _load_kept(archive: Archive, folder: Path) -> OnnxEncoder:
         raise NotFoundError(
             f"{archive.uri} keeps no copy of its model {archive.model.describe()}; name it with --model"
         )
-    return load_encoder(folder)
+    return load_encoder(folder, threads=threads)

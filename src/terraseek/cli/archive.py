@@ -25,7 +25,7 @@ from .output import (
     show_table,
     stderr,
 )
-from .places import open_place, open_place_with_model
+from .places import encoder_loader, open_place, open_place_with_model
 from .remote import AllowHost, ItemBbox, ItemDatetime, ItemWhere, MaxItems, StacCollection, make_query, make_web
 from .settings import storage_options
 
@@ -118,6 +118,13 @@ def add(
     max_items: MaxItems = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Records per commit.")] = 256,
     refresh: Annotated[bool, typer.Option("--refresh", help="Embed what is unchanged too.")] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="ray reads and embeds on a Ray cluster, and commits once.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="With --engine ray: the cluster, auto say; one on this machine if left out.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --engine ray: CPUs; all if left out.")] = None,
     predict_labels: Annotated[
         bool, typer.Option("--predict-labels", help="Keep what the model sees in each record, apart from given labels.")
     ] = False,
@@ -141,8 +148,10 @@ def add(
     Example: `terraseek archive add coast https://stac.example.org/v1 --allow-host stac.example.org
     --stac-collection s2 --bbox 7,46,8,47 --datetime 2024-06 --band red --band green --band blue`
     """
-    from ..archive import DEFAULT_COLLECTION, find_sources, ingest
+    from ..archive import DEFAULT_COLLECTION, find_sources, ingest, ingest_on_ray
 
+    if engine != "ray" and (ray_address is not None or workers is not None):
+        raise UsageError("--ray-address and --workers go with --engine ray")
     config = _chipping(chip, stride, band, set_)
     query = make_query(
         sources or (), collections=stac_collection, bbox=bbox, datetime=datetime, where=where, max_items=max_items
@@ -158,20 +167,26 @@ def add(
         if sources or root is None:
             raise UsageError("--dataset needs --root, the folder that holds it, and takes no other sources")
         found = _dataset(dataset, root, split, splits=splits, seed=split_seed, **parse_options(option or ()))
-    archive, encoder = open_place_with_model(uri, model)
+    options: dict[str, Any] = {
+        "chip": config,
+        "collection": (dataset or DEFAULT_COLLECTION) if collection is None else collection,
+        "batch_size": batch_size,
+        "refresh": refresh,
+        "predict_labels": min_score if predict_labels else None,
+        "dry_run": dry_run,
+    }
     with show_progress("adding") as progress:
-        report = ingest(
-            archive,
-            encoder,
-            found,
-            chip=config,
-            collection=(dataset or DEFAULT_COLLECTION) if collection is None else collection,
-            batch_size=batch_size,
-            refresh=refresh,
-            predict_labels=min_score if predict_labels else None,
-            dry_run=dry_run,
-            progress=progress,
-        )
+        if engine == "ray":
+            cluster: dict[str, Any] = {
+                "workers": workers,
+                "address": ray_address,
+                "storage_options": storage_options(uri),
+            }
+            load = encoder_loader(uri, model)
+            report = ingest_on_ray(open_place(uri), load, found, **cluster, **options, progress=progress)
+        else:
+            archive, encoder = open_place_with_model(uri, model)
+            report = ingest(archive, encoder, found, **options, progress=progress)
     _show_ingest(report, dry_run=dry_run, as_json=as_json)
 
 
