@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,45 +17,87 @@ from terraseek.archive import Archive
 sys.path.insert(0, str(Path(__file__).parent))  # writer_steps is shared with the process that is killed
 from writer_steps import MODEL
 
-WRITER = """
-import sys
+# Two hundred interpreters that import everything would take longer than what they are killed in: one imports, and
+# each writer is a fork of it that opens the archive itself.
+NURSERY = """
+import os, sys
 sys.path.insert(0, {here!r})
 from writer_steps import Archive, perform
-archive = Archive.open({uri!r})
-journal = open({journal!r}, "a", buffering=1)
-for step in range({first}, {last}):
-    journal.write(f"{{step}}\\n")
-    perform(archive, step)
-journal.write("end\\n")
+
+def write(first, last):
+    archive = Archive.open({uri!r})
+    journal = open({journal!r}, "w", buffering=1)
+    for step in range(first, last):
+        journal.write(f"{{step}}\\n")
+        perform(archive, step)
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        write(*map(int, line.split()))
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
 class Writer:
-    """Runs steps in a process of its own and keeps a journal of those it began."""
+    """Runs steps in a process of its own, which keeps a journal of those it began."""
 
     def __init__(self, archive: Archive, journal: Path) -> None:
         self.archive = archive
         self.journal = journal
-        self.errors = journal.with_suffix(".err")
+        self._errors = journal.with_suffix(".err").open("wb")
+        code = NURSERY.format(here=str(Path(__file__).parent), uri=archive.uri, journal=str(journal))
+        self._nursery = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            bufsize=1,
+        )
 
-    def start(self, first: int, last: int) -> subprocess.Popen[bytes]:
+    def start(self, first: int, last: int) -> int:
+        """Begin at step `first`; returns the process id."""
+        assert self._nursery.stdin is not None
         self.journal.unlink(missing_ok=True)
-        here = str(Path(__file__).parent)
-        code = WRITER.format(here=here, uri=self.archive.uri, journal=str(self.journal), first=first, last=last)
-        with self.errors.open("wb") as errors:
-            return subprocess.Popen([sys.executable, "-c", code], stderr=errors)
+        self._nursery.stdin.write(f"{first} {last}\n")
+        return int(self._said())
 
-    def begun(self) -> list[str]:
-        return self.journal.read_text().split() if self.journal.exists() else []
+    def kill(self, process: int) -> None:
+        """kill -9; returns when the process is gone."""
+        os.kill(process, signal.SIGKILL)
+        assert int(self._said()) in (0, signal.SIGKILL)
 
-    def wait_for(self, step: int, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 60
-        while str(step) not in self.begun():
-            assert process.poll() in (None, 0), self.errors.read_text()
-            assert time.monotonic() < deadline, "the writer did not get to its step in a minute"
+    def _said(self) -> str:
+        assert self._nursery.stdout is not None
+        line = self._nursery.stdout.readline()
+        assert line, Path(self._errors.name).read_text()
+        return line
+
+    def begun(self) -> list[int]:
+        return [int(line) for line in self.journal.read_text().split()] if self.journal.exists() else []
+
+    def wait_for(self, step: int) -> None:
+        deadline = time.monotonic() + 300  # a machine may be busy with other things
+        while step not in self.begun():
+            assert time.monotonic() < deadline, f"step {step} was not begun: {Path(self._errors.name).read_text()}"
             time.sleep(0.002)
+
+    def close(self) -> None:
+        self._nursery.kill()
+        self._nursery.communicate()
+        self._errors.close()
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> Writer:
-    return Writer(Archive.create(tmp_path / "archive", MODEL), tmp_path / "journal")
+def archive(tmp_path: Path) -> Archive:
+    return Archive.create(tmp_path / "archive", MODEL)
+
+
+@pytest.fixture
+def writer(archive: Archive, tmp_path: Path) -> Iterator[Writer]:
+    found = Writer(archive, tmp_path / "journal")
+    yield found
+    found.close()

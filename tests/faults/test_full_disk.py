@@ -92,8 +92,7 @@ print("held", len(archive))
 """
 
 
-def test_a_limit_of_the_system_is_no_damage(writer) -> None:
-    archive = writer.archive
+def test_a_limit_of_the_system_is_no_damage(archive) -> None:
     perform(archive, 0)
     before = held(archive)
     code = LIMITED.format(here=str(Path(__file__).parent), uri=archive.uri)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import sys
 import time
 from collections import Counter
@@ -20,11 +19,10 @@ def kill_once(writer, first: int, pause: float, rng: random.Random, tally: Count
     """Start at step `first`, kill at a random moment, check; returns the step to go on with."""
     aim = first + rng.randrange(len(KINDS))
     process = writer.start(first, first + 40)
-    writer.wait_for(aim, process)
+    writer.wait_for(aim)
     time.sleep(rng.random() * pause)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    last = int([line for line in writer.begun() if line != "end"][-1])
+    writer.kill(process)
+    last = writer.begun()[-1]
     archive = Archive.open(writer.archive.uri, MODEL)
     found, before = held(archive), state_before(last)
     after = apply(last, before)
@@ -73,9 +71,8 @@ def test_random_kills_leave_before_or_after(writer, kills, capsys) -> None:
 
 def test_the_same_add_again_after_a_kill_neither_doubles_nor_loses(writer) -> None:
     process = writer.start(0, 40)
-    writer.wait_for(1, process)
-    process.kill()
-    process.wait()
+    writer.wait_for(1)
+    writer.kill(process)
     archive = Archive.open(writer.archive.uri, MODEL)
     for _ in range(2):
         for step in (0, 1):

@@ -17,7 +17,7 @@ from ..typing import BoolArray, FloatArray
 from .index import exact_scores
 from .schema import vector_matrix
 from .snapshot import Snapshot
-from .storage import take
+from .storage import has_index, take
 
 __all__ = ["ann_candidates", "build_index", "has_index", "index_status"]
 
@@ -25,8 +25,12 @@ SCAN_BELOW = 20_000
 """Filters that keep fewer rows than this are ranked exactly: reading so many vectors is cheap, a graph walk that
 must avoid most of what it meets is not."""
 MINIMUM_ROWS = 1_000
-NPROBES = 16
-EF = 128
+PARTITION_ROWS = 250_000
+"""Rows of one graph. All graphs are walked by each query, so few large ones are quicker to search, and many small ones
+quicker to build; neither loses neighbours at a border."""
+PROBES = 1_000
+EDGES, EF_CONSTRUCTION = 16, 100
+EF, REFINE = 128, 2
 
 
 def build_index(table: Any) -> None:
@@ -40,16 +44,11 @@ def build_index(table: Any) -> None:
         raise UsageError(f"an index needs at least {MINIMUM_ROWS} records, there are {rows}; exact search is faster")
     config = lancedb.index.HnswSq(
         distance_type="dot",
-        num_partitions=max(1, round(rows / 250_000)),
-        m=24,
-        ef_construction=200,
+        num_partitions=max(1, round(rows / PARTITION_ROWS)),
+        m=EDGES,
+        ef_construction=EF_CONSTRUCTION,
     )
     table.create_index("vector", config=config, replace=True)
-
-
-def has_index(table: Any) -> bool:
-    """Whether the table has an index over its vectors."""
-    return any("vector" in entry.columns for entry in table.list_indices())
 
 
 def index_status(table: Any) -> dict[str, Any] | None:
@@ -71,35 +70,38 @@ def ann_candidates(
     Raises:
         UsageError: there is no index.
     """
-    if not has_index(snapshot.table):
+    if not snapshot.indexed:
         raise UsageError("mode 'ann' needs an index; build it with: terraseek archive index URI")
     passing = snapshot.size if mask is None else int(np.count_nonzero(mask))
     if mask is not None and passing <= max(SCAN_BELOW, k):
-        positions = np.flatnonzero(mask)
-        return positions, _scores(snapshot, positions, query_D)
+        return _scanned(snapshot, np.flatnonzero(mask), query_D)
     fetch = k + 16
     if mask is not None:
         fetch = int(fetch * snapshot.size / passing * 1.5)
     while True:
         fetch = min(fetch, snapshot.size)
-        row_ids = _neighbours(snapshot.table, query_D, fetch)
+        row_ids, scores = _neighbours(snapshot.table, query_D, fetch)
         positions = snapshot.locate(row_ids)
         if mask is not None:
-            positions = positions[mask[positions]]
+            passed = mask[positions]
+            positions, scores = positions[passed], scores[passed]
         if len(positions) >= min(k, passing) or fetch == snapshot.size:
-            return positions, _scores(snapshot, positions, query_D)
+            return positions, scores
         fetch *= 4
 
 
-def _neighbours(table: Any, query_D: FloatArray, count: int) -> NDArray[np.uint64]:
+def _neighbours(table: Any, query_D: FloatArray, count: int) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
     query = table.search(query_D, vector_column_name="vector").distance_type("dot").with_row_id(True)
-    query = query.nprobes(NPROBES).ef(max(EF, 2 * count)).refine_factor(2).select(["_distance"]).limit(count)
-    row_ids: NDArray[np.uint64] = query.to_arrow()["_rowid"].to_numpy()
-    return row_ids
+    query = query.nprobes(PROBES).ef(max(EF, REFINE * count)).refine_factor(REFINE)
+    # The vectors come with the answer: scored here again in float64 they rank and tie as in exact search.
+    found = query.select(["vector", "_distance"]).limit(count).to_arrow()
+    return found["_rowid"].to_numpy(), exact_scores(vector_matrix(found["vector"]), query_D)
 
 
-def _scores(snapshot: Snapshot, positions: NDArray[np.int64], query_D: FloatArray) -> NDArray[np.float64]:
+def _scanned(
+    snapshot: Snapshot, positions: NDArray[np.int64], query_D: FloatArray
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if not len(positions):
-        return np.empty(0)
+        return positions, np.empty(0)
     rows = vector_matrix(take(snapshot.table, snapshot.row_ids[positions], ["vector"])["vector"])
-    return exact_scores(rows, query_D)
+    return positions, exact_scores(rows, query_D)

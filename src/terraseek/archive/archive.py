@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ from .view import View
 __all__ = ["AddResult", "Archive", "CompactResult", "RowSource"]
 
 RECORDS = "records"
+SETTLED_NS = 1_000_000_000
 T = TypeVar("T")
 
 
@@ -88,6 +90,8 @@ class Archive:
         self.connection = connection
         self._table = table
         self._snapshot: Snapshot | None = None
+        self._version = 0
+        self._settled: int | None = None
         self._guard = threading.RLock()
         self._notes = SourceNotes(uri, connection)
 
@@ -193,9 +197,24 @@ class Archive:
                         raise
 
     def _newest(self) -> int:
-        with storage_errors(self.uri, "reading it"):
-            self._table.checkout_latest()
-            return int(self._table.version)
+        """Number of the newest version; on a local disk it costs a look at a folder where nothing was committed."""
+        changed = self._changed_at()
+        if changed is None or changed != self._settled:
+            with storage_errors(self.uri, "reading it"):
+                self._table.checkout_latest()
+                self._version = int(self._table.version)
+            # Two commits within a tick of the file system's clock show one time: only a time long past is trusted.
+            self._settled = changed if changed is not None and time.time_ns() - changed > SETTLED_NS else None
+        return self._version
+
+    def _changed_at(self) -> int | None:
+        """When the folder of versions last changed, in ns; None where there is no folder to look at."""
+        if self._directory is None:
+            return None
+        try:
+            return (self._directory / f"{RECORDS}.lance" / "_versions").stat().st_mtime_ns
+        except OSError:
+            return None
 
     def _snapshot_of(self, version: int) -> Snapshot:
         previous = self._snapshot
@@ -223,8 +242,9 @@ class Archive:
             try:
                 return question(view)
             except CorruptError:
-                if self._newest() == view.version:
-                    raise
+                with self._guard:
+                    if self._newest() == view.version:
+                        raise
 
     def __len__(self) -> int:
         with self._guard, storage_errors(self.uri, "counting its records"):

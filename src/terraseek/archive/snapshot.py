@@ -24,7 +24,7 @@ from .footprint import Bbox
 from .index import ExactIndex, Segment, segment_from_batches
 from .record import Record
 from .schema import BBOX_COLUMNS, RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
-from .storage import SCAN_ROWS, scan, take
+from .storage import SCAN_ROWS, has_index, scan, take
 from .where import RECORD_FIELDS
 
 __all__ = ["Snapshot"]
@@ -132,6 +132,11 @@ class Snapshot:
             if name not in self._derived:
                 self._derived[name] = make()
             return self._derived[name]
+
+    @property
+    def indexed(self) -> bool:
+        """Whether this version has an index over its vectors."""
+        return bool(self._derive("indexed", lambda: has_index(self.table)))
 
     # -- ids ------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,17 @@ import pyarrow as pa
 from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError
 from ..typing import IntArray
 
-__all__ = ["connect", "local_directory", "open_table", "quote", "remove_old_versions", "scan", "storage_errors", "take"]
+__all__ = [
+    "connect",
+    "has_index",
+    "local_directory",
+    "open_table",
+    "quote",
+    "remove_old_versions",
+    "scan",
+    "storage_errors",
+    "take",
+]
 
 SCAN_ROWS = 8192
 
@@ -137,6 +147,11 @@ def open_table(connection: Any, name: str, uri: str, version: int | None = None)
 def _has_data(uri: str, name: str) -> bool:
     directory = local_directory(uri)
     return directory is not None and any((directory / f"{name}.lance" / "data").glob("*"))
+
+
+def has_index(table: Any) -> bool:
+    """Whether the table has an index over its vectors."""
+    return any("vector" in entry.columns for entry in table.list_indices())
 
 
 def scan(table: Any, columns: Sequence[str], where: str | None = None) -> pa.Table:
