@@ -40,8 +40,6 @@ READERS = {
     ("model", "list"),
     ("search",),
 }
-# It has nothing to lose: it refuses a folder that holds another run, and goes on with its own.
-RESUMED = {("train",)}
 # Minutes, another machine, or data that no test has.
 NOT_RUN = (
     "archive add coast https",
@@ -100,7 +98,7 @@ def test_help_shows_an_example_of_the_command(run: Run, path: Path_) -> None:
 def test_every_command_speaks_json_and_every_writer_has_a_dry_run(path: Path_) -> None:
     options = options_of(LEAVES[path])
     assert "--json" in options
-    assert "--dry-run" in options or path in READERS | RESUMED
+    assert "--dry-run" in options or path in READERS
 
 
 @pytest.fixture

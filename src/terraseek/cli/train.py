@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import require
-from .output import Json, emit_json, say, show_progress, show_table, stderr
+from .output import DryRun, Json, emit_json, say, show_progress, show_table, stderr
 from .settings import pixel_cache_home
 
 __all__ = ["train"]
@@ -20,6 +20,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, in place of the file's.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if left out.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train a model by a recipe; the run folder keeps the recipe, curves, checkpoints and the model.
@@ -30,11 +31,19 @@ def train(
     """
     require("torch", "train")
     require("lightning", "train")
-    from ..training import load_recipe
+    from ..training import load_recipe, preview
     from ..training import train as run_training
 
     resolved = load_recipe(recipe, set_ or ())
     folder = out or Path("runs") / resolved.name
+    if dry_run:
+        found = preview(resolved)
+        if as_json:
+            emit_json({"schema": 1, "dry_run": True, "run": str(folder), **found})
+        else:
+            show_table("", ("", ""), [(name.replace("_", " "), str(value)) for name, value in found.items()])
+            say(f"{resolved.name} would be trained into {folder} (dry run, nothing written)")
+        return
     with show_progress(f"training {resolved.name}") as progress:
 
         def tell(row: Mapping[str, float]) -> None:

@@ -23,7 +23,7 @@ from .recipe import (
     TrainerConfig,
     load_recipe,
 )
-from .run import Run, train
+from .run import Run, preview, train
 from .samplers import (
     BatchSampler,
     Coverage,
@@ -78,6 +78,7 @@ __all__ = [
     "load_recipe",
     "mine_captions",
     "mine_concepts",
+    "preview",
     "repeat_factors",
     "train",
 ]

@@ -38,7 +38,7 @@ from .plan import Plan
 from .recipe import Recipe, TrainerConfig, load_recipe, recipe_differences
 from .record import EpochTable, StepCounter, now, read_epochs, run_record, write_json
 
-__all__ = ["Run", "resolve_precision", "train"]
+__all__ = ["Run", "preview", "resolve_precision", "train"]
 
 _log = logging.getLogger(__name__)
 _RECIPE, _RECORD, _METRICS, _VALIDATION = "recipe.toml", "run.json", "metrics.csv", "validation.json"
@@ -106,6 +106,32 @@ def train(
     if not job.trainer.is_global_zero:
         raise SystemExit(0)  # a helper process of a distributed training: the rest is the first one's
     return _finish(job, seconds)
+
+
+def preview(recipe: Recipe) -> dict[str, Any]:
+    """What a training would do, without writing anything: its data, steps and precision.
+
+    Raises:
+        ConfigError: the recipe lacks `data.root`, or names an unknown data set or split.
+        NotFoundError: the data are not where the recipe says.
+        DatasetError: the data contradict themselves, or are not what the recipe needs.
+    """
+    dataset = _load(recipe)
+    images, validation = (len(dataset.subset(name)) for name in (recipe.data.train, recipe.data.val))
+    steps = images // recipe.sampler.batch_size
+    return {
+        "dataset": dataset.name,
+        "split_hash": dataset.split_hash,
+        "train_images": images,
+        "validation_images": validation,
+        "labels": len(dataset.label_names),
+        "captions": sum(len(sample.captions) for sample in dataset.samples),
+        "refused": len(dataset.problems),
+        "epochs": recipe.trainer.epochs,
+        "steps": steps * recipe.trainer.epochs,
+        "precision": resolve_precision(recipe.trainer),
+        "select": list(recipe.trainer.select),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
