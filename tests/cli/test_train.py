@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from terraseek.data import synthesize
+from terraseek.data import load_dataset, synthesize
 
 from .conftest import Run
 
@@ -24,8 +24,9 @@ def test_a_dry_run_reads_recipe_and_data_and_writes_nothing(run: Run, scenes: Pa
     command = ("train", RECIPES / "ucmerced-macl.toml", "--set", f"data.root={scenes}", "--out", tmp_path / "run")
     told = run(*command, "--set", "sampler.batch_size=8", "--dry-run", "--json").json
     assert told["dry_run"] is True
-    assert (told["train_images"], told["validation_images"], told["labels"]) == (24, 8, 17)
-    assert told["steps"] == 3 * told["epochs"]
+    splits = load_dataset("ucmerced-ml", scenes).splits
+    assert (told["train_images"], told["validation_images"], told["labels"]) == (splits["train"], splits["val"], 17)
+    assert told["steps"] == splits["train"] // 8 * told["epochs"]
     assert "nothing written" in run(*command, "--dry-run").out
     assert not (tmp_path / "run").exists()
 
