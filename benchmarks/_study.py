@@ -71,11 +71,14 @@ class Store:
     def __init__(self, path: Path, *, kept_only: bool = False) -> None:
         self.path = path
         self.kept_only = kept_only
+        self._read: dict[str, Any] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def runs(self) -> dict[str, Any]:
         """Every kept run by its key."""
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        if self._read is None or not self.kept_only:
+            self._read = json.loads(self.path.read_text()) if self.path.exists() else {}
+        return self._read
 
     def put(self, config: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Keep a run; the file is whole whenever the process dies."""
@@ -154,14 +157,14 @@ def interval(difference: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: a setting and its scores, one for each seed."""
+    """A line of a table: the kept runs of a setting by seed."""
 
     name: str
-    runs: Sequence[Mapping[str, float]]
+    runs: Mapping[int, Mapping[str, Any]]
 
     def values(self, column: str) -> np.ndarray:
         """One value for each seed."""
-        return np.array([run[column] for run in self.runs])
+        return np.array([run["scores"][column] for run in self.runs.values()])
 
     def cell(self, column: str) -> str:
         """Mean and standard deviation over seeds."""
@@ -169,33 +172,38 @@ class Row:
         spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 and np.ptp(values) else ""
         return f"{values.mean():.1f}{spread}"
 
+    def minus(self, other: Row, column: str) -> np.ndarray:
+        """Difference for each seed that both have; a row without seeds (nothing random in it) goes with any."""
+        if len(self.runs) == 1 or len(other.runs) == 1:
+            return self.values(column) - other.values(column)
+        common = sorted(self.runs.keys() & other.runs.keys())
+        return np.array([self.runs[s]["scores"][column] - other.runs[s]["scores"][column] for s in common])
+
 
 def table(rows: Sequence[Row], against: str) -> str:
-    """Every row with the paired difference of the mean that row `against` makes to it."""
-    lines = [
-        "| | " + " | ".join((*COLUMNS, f"{against} minus this (95 %)")) + " |",
-        "|---" * (len(COLUMNS) + 2) + "|",
-    ]
-    by_name = {row.name: row for row in rows}
-    if against not in by_name:
+    """Every row, with the paired difference of the mean that row `against` makes to it."""
+    ours = next((row for row in rows if row.name == against), None)
+    if ours is None:
         return f"(no finished runs of {against})"
+    lines = [
+        "| | " + " | ".join((*COLUMNS, f"{against} minus this (95 %)", "seeds")) + " |",
+        "|---" * (len(COLUMNS) + 3) + "|",
+    ]
     for row in rows:
-        difference = by_name[against].values(MEAN) - row.values(MEAN)
-        lines.append(f"| {row.name} | " + " | ".join([*map(row.cell, COLUMNS), interval(difference)]) + " |")
+        cells = [*map(row.cell, COLUMNS), interval(ours.minus(row, MEAN)), str(len(row.runs))]
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def verdict(rows: Sequence[Row], ours: str, competitors: Iterable[str]) -> str:
     """`ours` against the best competitor of every column, each column's own best."""
     by_name = {row.name: row for row in rows}
-    if ours not in by_name:
-        return f"(no finished runs of {ours})"
     rivals = [by_name[name] for name in competitors if name in by_name]
+    if ours not in by_name or not rivals:
+        return f"(no finished runs of {ours} and a competitor)"
     lines = [f"| | best competitor | its value | {ours} | difference (95 %) |", "|---|---|---|---|---|"]
-    for column in COLUMNS if rivals else ():
+    for column in COLUMNS:
         best = max(rivals, key=lambda row: float(row.values(column).mean()))
-        difference = by_name[ours].values(column) - best.values(column)
-        lines.append(
-            f"| {column} | {best.name} | {best.cell(column)} | {by_name[ours].cell(column)} | {interval(difference)} |"
-        )
+        difference = interval(by_name[ours].minus(best, column))
+        lines.append(f"| {column} | {best.name} | {best.cell(column)} | {by_name[ours].cell(column)} | {difference} |")
     return "\n".join(lines)

@@ -2,14 +2,18 @@
 
     python benchmarks/macl.py --data DATA                    # everything, resumes
     python benchmarks/macl.py --data DATA --quick            # two seeds, the main losses untuned: minutes
-    python benchmarks/macl.py --data DATA --stage ablation   # one stage: tune, study, ablation
-    python benchmarks/macl.py --data DATA --stage report --markdown docs/tables.md   # tables from the kept runs
+    python benchmarks/macl.py --data DATA --stage ablation   # one stage: tune, study, ablation, finetune
+    python benchmarks/macl.py --data DATA --stage report --markdown tables.md --plots docs/images   # from the kept runs
 
-DATA is the folder with `features/ucmerced-ml.npz` and `features/ml-aid.npz` (frozen EfficientNet-Lite0 features, labels
-and splits). A run trains an MLP head 1280-512-128 on the training split; queries are the validation split while
-tuning, the test split in the study; the gallery is the training split. Every finished run is kept in
-results/macl.json under its full configuration, so an interruption costs one run, and two processes (one per data set,
-`--datasets`) may fill the same file.
+(a) Frozen features. DATA is the folder with `features/ucmerced-ml.npz` and `features/ml-aid.npz` (frozen
+EfficientNet-Lite0 features, labels and splits). A run trains an MLP head 1280-512-128 on the training split; queries
+are the validation split while tuning, the test split in the study; the gallery is the training split.
+
+(b) Fine-tuned. The images are in DATA/ucm and DATA/aid; EfficientNet-Lite0 is trained whole from ImageNet weights, with
+what was tuned in (a).
+
+Every finished run is kept in results/macl.json under its full configuration, so an interruption costs one run (in (b)
+one epoch), and two processes (one per data set, `--datasets`) may fill the same file.
 """
 
 from __future__ import annotations
@@ -17,97 +21,29 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import _finetune
+from _finetune import Images
+from _plots import plot_fronts, plot_labels
 from _probe import SCHEDULE, Features, finish, load_features
+from _settings import ABLATION, COMPETITORS, FINETUNED, FROZEN, MACL, QUICK
 from _study import MEAN, Competitor, MissingError, Row, Setting, Store, Tuned, table, tune, verdict
+from terraseek.data import load_dataset
 
 HERE = Path(__file__).parent
 DATASETS = ("ucmerced-ml", "ml-aid")
 SEEDS = (0, 1, 2, 3, 4)
-STAGES = ("tune", "study", "ablation", "report", "all")
-
-TEMPERATURES = (0.03, 0.055, 0.1, 0.18, 0.33, 0.6)
-MARGINS = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
-
-
-def competitor(loss: str, option: str, grid: tuple[float, ...], name: str = "", **options: Any) -> Competitor:
-    return Competitor(Setting(name or loss, loss, options), option, grid)
-
-
-# Eight runs for each competitor on each data set: six values and two between the best and its neighbours, chosen on
-# validation. MACL has one default for both data sets.
-COMPETITORS = [
-    competitor("mul-supcon", "temperature", TEMPERATURES),
-    competitor("multi-supcon", "temperature", TEMPERATURES),
-    competitor("bce", "lr", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
-    competitor("any-supcon", "temperature", TEMPERATURES),
-    competitor("triplet", "margin", MARGINS),
-    competitor("triplet", "margin", MARGINS, "triplet, all positives", mining="hard-negative"),
-    competitor("similarity-dissimilarity", "temperature", TEMPERATURES),
-    competitor("proxy-anchor", "alpha", (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)),
-    competitor("all-supcon", "temperature", TEMPERATURES),
-    competitor("nt-xent", "temperature", TEMPERATURES),
-    competitor(
-        "multi-supcon",
-        "temperature",
-        TEMPERATURES,
-        "multi-supcon, as published",
-        threshold=0.3,
-        normalisation="count",
-    ),
-    competitor("sndl", "temperature", TEMPERATURES),
-]
-MACL = [Setting("MACL", "macl"), Setting("MACL weighted", "macl", {"weighted": True})]
-QUICK = ("mul-supcon", "multi-supcon", "bce", "any-supcon", "triplet")
-
-
-def macl(name: str, queue: int = 0, sampler: dict[str, Any] | None = None, **options: Any) -> Setting:
-    return Setting(name, "macl", options, queue=queue, sampler=sampler or {})
-
-
-REPEAT = {"kind": "repeat-factor", "threshold": 0.1}
-LABEL_AWARE = {"kind": "label-aware", "labels": 4, "per_label": 4}
-ABLATION = [
-    macl("default"),
-    macl("PLR off", plr="off"),
-    macl("PLR label (training frequencies)", plr="label"),
-    macl("DTS off", alpha=0.0, beta=0.0),
-    macl("PLR and DTS off", plr="off", alpha=0.0, beta=0.0),
-    macl("PLR pair", plr="pair"),
-    macl("PLR mean instead of sum", aggregation="mean"),
-    macl("gamma 0", gamma=0.0),
-    macl("gamma 1", gamma=1.0),
-    macl("gamma 2, kappa 1000", gamma=2.0, kappa=1000.0),
-    macl("over anchors", over="anchors"),
-    macl("eta 0.5", eta=0.5),
-    macl("eta 1 (weighted)", eta=1.0),
-    macl("alpha 0", alpha=0.0),
-    macl("alpha 1", alpha=1.0),
-    macl("alpha 2", alpha=2.0),
-    macl("alpha -0.5", alpha=-0.5),
-    macl("beta 0", beta=0.0),
-    macl("beta -0.3", beta=-0.3),
-    macl("beta 1", beta=1.0),
-    macl("fading 0", fading=0.0),
-    macl("alpha 0, fading kept", alpha=1e-6, fading=9e5),
-    macl("DTS off, gamma 1 (MulSupCon at 0.1)", alpha=0.0, beta=0.0, gamma=1.0),
-    macl("overlap jaccard", overlap="jaccard"),
-    macl("anchor rarity max", anchor_rarity="max"),
-    macl("DTS numerator", dts="numerator"),
-    macl("DTS denominator", dts="denominator"),
-    macl("DTS anchor", dts="anchor"),
-    macl("normalisation count", normalisation="count"),
-    macl("positives jaccard >= 0.3", positives="jaccard", jaccard_threshold=0.3),
-    macl("queue 512", queue=512),
-    macl("queue 1024", queue=1024),
-    macl("repeat-factor sampling", sampler=REPEAT),
-    macl("label-aware sampling", sampler=LABEL_AWARE),
-]
+QUICK_SEEDS = ABLATION_SEEDS = SEEDS[:2]
+FINETUNE_SEEDS = SEEDS[:3]
+STAGES = ("tune", "study", "ablation", "finetune", "report", "all")
+IMAGES = {"ucmerced-ml": "ucm", "ml-aid": "aid"}
 
 
 def tuned(store: Store, data: Features, rival: Competitor) -> Tuned:
@@ -115,62 +51,127 @@ def tuned(store: Store, data: Features, rival: Competitor) -> Tuned:
     return tune(rival, lambda setting: float(finish(store, data, setting, 0, "val")["scores"][MEAN]))
 
 
-def study_settings(store: Store, data: Features, quick: bool) -> list[tuple[str, Setting]]:
-    """The rows of the main table: MACL as it comes, every competitor tuned (in quick form as it comes too)."""
-    rows = [("frozen features", Setting("frozen features", "frozen")), *((s.name, s) for s in MACL)]
-    if quick:
-        return rows + [(loss, Setting(loss, loss)) for loss in QUICK]
-    for rival in COMPETITORS:
-        try:
-            best = tuned(store, data, rival)
-        except MissingError:
-            print(f"{data.name}: {rival.base.name} is not tuned yet")
-            continue
-        value = {**best.setting.options, **best.setting.schedule}[rival.option]
-        end = ", the end of what was tried" if best.at_end else ""
-        rows.append((f"{rival.base.name} ({rival.option} {value:g}{end})", best.setting))
-    return rows
+def run_tests(store: Store, data: Features, setting: Setting, seeds: Sequence[int]) -> None:
+    """Finish a setting's runs on the test split."""
+    for seed in seeds:
+        finish(store, data, setting, seed, "test")
 
 
-def rows_of(store: Store, data: Features, settings: Iterable[tuple[str, Setting]], seeds: tuple[int, ...]) -> list[Row]:
-    """Test scores of every setting whose runs are there, after running what may be run."""
-    rows = []
-    for name, setting in settings:
-        try:
-            runs = [finish(store, data, setting, seed, "test")["scores"] for seed in seeds]
-        except MissingError:
-            print(f"{data.name}: {name} lacks runs, left out of the table")
-            continue
-        rows.append(Row(name, runs))
-    return rows
+def run_quick(store: Store, everything: Sequence[Features]) -> None:
+    """MACL and the main competitors, untuned."""
+    for data in everything:
+        for setting in [FROZEN, *MACL, *(Setting(loss, loss) for loss in QUICK)]:
+            run_tests(store, data, setting, QUICK_SEEDS)
 
 
-def probe_report(store: Store, data: Features, quick: bool, stage: str) -> list[str]:
-    """The tables of one data set; computes what is missing unless the store holds kept runs only."""
-    seeds = SEEDS[:2] if quick else SEEDS
-    sizes = "/".join(str(len(labels)) for _, labels in data.parts.values())
-    parts = [f"## {data.name}: train/val/test {sizes}, split {data.split_hash[:16]}, {len(seeds)} seeds"]
-    if stage in ("study", "report", "all"):
-        rows = rows_of(store, data, study_settings(store, data, quick), seeds)
-        rivals = [row.name for row in rows if row.name not in [s.name for s in MACL] + ["frozen features"]]
-        parts += [table(rows, "MACL"), "### Against the best competitor of each measure", verdict(rows, "MACL", rivals)]
-    if stage in ("ablation", "report", "all") and not quick:
-        named = [(s.name, s) for s in ABLATION]
-        parts += ["### Ablation, 2 seeds", table(rows_of(store, data, named, SEEDS[:2]), "default")]
-    return parts
-
-
-def run_in_order_of_interest(store: Store, everything: list[Features], stage: str) -> None:
-    """MACL first, then each competitor tuned and, unless only tuning is wanted, tested at once."""
-    if stage == "all":
-        for data in everything:
-            rows_of(store, data, [("MACL", MACL[0])], SEEDS)
-    for rival in COMPETITORS:
+def run_probe(store: Store, everything: Sequence[Features], stage: str) -> None:
+    """The most telling runs first: MACL, then each competitor tuned and, unless only tuning is wanted, tested."""
+    testing = stage in ("study", "all")
+    for data in everything if testing else ():
+        for setting in (FROZEN, *MACL):
+            run_tests(store, data, setting, SEEDS)
+    for rival in COMPETITORS if stage in ("tune", "study", "all") else ():
         for data in everything:
             best = tuned(store, data, rival)
             print(f"{data.name}: {rival.base.name} tuned to {best.setting.described()}", flush=True)
-            if stage == "all":
-                rows_of(store, data, [(rival.base.name, best.setting)], SEEDS)
+            if testing:
+                run_tests(store, data, best.setting, SEEDS)
+    for setting in ABLATION if stage in ("ablation", "all") else ():
+        for data in everything:
+            run_tests(store, data, setting, ABLATION_SEEDS)
+
+
+def finetuned_settings(store: Store, data: Features) -> list[Setting]:
+    """MACL, and the competitors with the options that were best for them on frozen features."""
+    bases = [tuned(store, data, rival).setting for rival in COMPETITORS if rival.base.name in FINETUNED]
+    return [*MACL, *(Setting(best.name, best.loss, best.options) for best in bases)]
+
+
+def run_finetune(store: Store, data: Features, images: Images, epochs: int, runs: Path) -> None:
+    """Seed by seed, so that an unfinished study has every loss."""
+    for seed in FINETUNE_SEEDS:
+        for setting in finetuned_settings(store, data):
+            _finetune.finish(store, images, setting, seed, epochs=epochs, runs=runs)
+
+
+def kept(name: str, outcome: Callable[[int], Any], seeds: Sequence[int]) -> Iterator[Row]:
+    """A row of the runs that are there; none where there are none."""
+    runs = {}
+    for seed in seeds:
+        with suppress(MissingError):
+            runs[seed] = outcome(seed)
+    if runs:
+        yield Row(name, runs)
+
+
+def probe_rows(store: Store, data: Features, *, quick: bool) -> list[Row]:
+    """The main table: MACL as it comes, every competitor tuned (in quick form as it comes too)."""
+    named = [(setting.name, setting) for setting in (FROZEN, *MACL)]
+    if quick:
+        named += [(loss, Setting(loss, loss)) for loss in QUICK]
+    for rival in () if quick else COMPETITORS:
+        with suppress(MissingError):
+            best = tuned(store, data, rival)
+            value = {**best.setting.options, **best.setting.schedule}[rival.option]
+            end = ", the end of what was tried" if best.at_end else ""
+            named.append((f"{rival.base.name} ({rival.option} {value:g}{end})", best.setting))
+    seeds = QUICK_SEEDS if quick else SEEDS
+    rows = []
+    for name, setting in named:
+        rows += kept(name, partial(finish, store, data, setting, split="test"), seeds if setting != FROZEN else (0,))
+    return rows
+
+
+def ablation_rows(store: Store, data: Features) -> list[Row]:
+    """MACL with one choice changed at a time."""
+    rows = []
+    for setting in ABLATION:
+        rows += kept(setting.name, partial(finish, store, data, setting, split="test"), ABLATION_SEEDS)
+    return rows
+
+
+def finetuned_rows(store: Store, data: Features, images: Images, epochs: int) -> list[Row]:
+    """The table of setting (b)."""
+    rows: list[Row] = []
+    with suppress(MissingError):
+        for setting in finetuned_settings(store, data):
+            run = partial(_finetune.finish, store, images, setting, epochs=epochs, runs=Path())
+            rows += kept(setting.name, run, FINETUNE_SEEDS)
+    return rows
+
+
+def compared(title: str, rows: Sequence[Row]) -> list[str]:
+    """A table, and below it MACL against the best competitor of each measure."""
+    rivals = [row.name for row in rows if row.name not in {setting.name for setting in (FROZEN, *MACL)}]
+    return [title, table(rows, "MACL"), "Against the best competitor of each measure:", verdict(rows, "MACL", rivals)]
+
+
+def report(store: Store, everything: Sequence[Features], arguments: argparse.Namespace) -> list[str]:
+    """All tables of what is kept; draws the figures where they are wanted."""
+    schedule = ", ".join(f"{name} {value}" for name, value in SCHEDULE.items())
+    parts = [f"Schedule: {schedule}. Machine: {machine()}."]
+    tables = {}
+    for data in everything:
+        sizes = "/".join(str(len(labels)) for _, labels in data.parts.values())
+        where = f"{data.name} (train/val/test {sizes}, split {data.split_hash[:16]})"
+        rows = tables[data.name] = probe_rows(store, data, quick=arguments.quick)
+        parts += compared(f"## {where}: frozen features", rows)
+        if not arguments.quick:
+            parts += [f"### {data.name}: ablation", table(ablation_rows(store, data), "default")]
+            images = open_images(arguments.data, data.name)
+            if images and (tuned_rows := finetuned_rows(store, data, images, arguments.epochs)):
+                parts += compared(f"## {data.name}: fine-tuned, {arguments.epochs} epochs", tuned_rows)
+    if arguments.plots:
+        ours = [setting.name for setting in MACL]
+        plot_fronts(tables, ours, arguments.plots / "macl-front.png")
+        plot_labels({data.name: (data, tables[data.name]) for data in everything}, arguments.plots / "macl-labels.png")
+    return parts
+
+
+def open_images(root: Path, name: str) -> Images | None:
+    """The images behind the features, where they are at hand."""
+    folder = root / IMAGES[name]
+    return Images(folder, load_dataset(name, folder)) if folder.is_dir() else None
 
 
 def machine() -> str:
@@ -185,7 +186,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stage", choices=STAGES, default="all")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--quick", action="store_true", help="two seeds, main losses, untuned, no ablation")
+    parser.add_argument("--epochs", type=int, default=12, help="of fine-tuning")
+    parser.add_argument("--runs", type=Path, default=Path("runs", "macl"), help="run folders of fine-tuning")
     parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
+    parser.add_argument("--plots", type=Path, help="draw the figures into this folder")
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("give --data, the folder that holds features/ (or set TERRASEEK_DATA)")
@@ -196,16 +200,19 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
-    store = Store(arguments.out, kept_only=arguments.stage == "report")
+    store = Store(arguments.out)
     everything = [load_features(arguments.data, name) for name in arguments.datasets]
-    if arguments.stage in ("tune", "all") and not arguments.quick:
-        run_in_order_of_interest(store, everything, arguments.stage)
-    if arguments.stage == "tune":
-        return
-    schedule = ", ".join(f"{name} {value}" for name, value in SCHEDULE.items())
-    parts = [f"Schedule: {schedule}. Machine: {machine()}."]
-    for data in everything:
-        parts += probe_report(store, data, arguments.quick, arguments.stage)
+    if arguments.quick and arguments.stage != "report":
+        run_quick(store, everything)
+    elif arguments.stage != "report":
+        run_probe(store, everything, arguments.stage)
+    for data in everything if arguments.stage in ("finetune", "all") and not arguments.quick else ():
+        images = open_images(arguments.data, data.name)
+        if images:
+            run_finetune(store, data, images, arguments.epochs, arguments.runs)
+        else:
+            print(f"{data.name}: no images in {arguments.data / IMAGES[data.name]}, nothing to fine-tune")
+    parts = report(Store(arguments.out, kept_only=True), everything, arguments)
     print("\n\n".join(parts))
     if arguments.markdown:
         arguments.markdown.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

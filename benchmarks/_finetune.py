@@ -1,0 +1,94 @@
+"""Setting (b): EfficientNet-Lite0, from ImageNet weights, fine-tuned with each loss on the same schedule."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from _study import MEASURES, Setting, Store, key_of, resolved_options, summary
+from terraseek.config import to_mapping
+from terraseek.data import ImageDataset
+from terraseek.training import (
+    ArchitectureConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    Recipe,
+    SamplerConfig,
+    TrainerConfig,
+    evaluate_model,
+    train,
+)
+from terraseek.training.recipe import MACHINE_KEYS
+
+
+@dataclass(frozen=True)
+class Images:
+    """One data set: where it lies and what its loader found."""
+
+    root: Path
+    dataset: ImageDataset
+
+
+def recipe_of(images: Images, setting: Setting, seed: int, epochs: int) -> Recipe:
+    """The common schedule with this loss; what a setting changes of the probe's schedule has no place here."""
+    return Recipe(
+        name=f"{images.dataset.name}, {setting.name}",
+        seed=seed,
+        data=DataConfig(name=images.dataset.name, root=images.root, pixels=144),
+        model=ArchitectureConfig(input_size=112, freeze=("conv_stem", "bn1", "blocks.0", "blocks.1")),
+        loss=LossConfig(name=setting.loss, options=resolved_options(setting.loss, setting.options)),
+        optimizer=OptimizerConfig(lr=1e-3, backbone_lr=5e-4, weight_decay=1e-4, warmup=0.05),
+        sampler=SamplerConfig(batch_size=128),
+        trainer=TrainerConfig(epochs=epochs, validate_every=min(4, epochs), threads=1),
+    )
+
+
+def config_of(images: Images, recipe: Recipe) -> dict[str, Any]:
+    """All that the outcome depends on: the recipe without its name and what only concerns the machine."""
+    mapping: dict[str, Any] = {
+        section: _without(content, MACHINE_KEYS.get(section, ()))
+        for section, content in to_mapping(recipe).items()
+        if section != "name"
+    }
+    return {
+        "setting": "fine-tuned",
+        "dataset": images.dataset.name,
+        "splits": images.dataset.split_hash[:16],
+        "split": "test",
+        "recipe": mapping,
+    }
+
+
+def _without(content: Any, names: tuple[str, ...]) -> Any:
+    return {k: v for k, v in content.items() if k not in names} if isinstance(content, Mapping) else content
+
+
+def finish(store: Store, images: Images, setting: Setting, seed: int, *, epochs: int, runs: Path) -> dict[str, Any]:
+    """The kept outcome of this run; trains it, from its last finished epoch, where there is none."""
+    recipe = recipe_of(images, setting, seed, epochs)
+    config = config_of(images, recipe)
+    note = f"{images.dataset.name:12} fine-tuned {setting.name:20} {setting.described()} seed {seed}"
+    return store.finish(config, partial(_train_and_score, images, recipe, runs, key_of(config)), note)
+
+
+def _train_and_score(images: Images, recipe: Recipe, runs: Path, key: str) -> dict[str, Any]:
+    start = time.perf_counter()
+    out = runs / key
+    run = train(recipe, out, resume=(out / "recipe.toml").is_file(), cache=runs / "pixels")
+    evaluation, _ = evaluate_model(run.model, images.dataset, measures=MEASURES, bootstrap=0, threads=1)
+    shutil.rmtree(out / "checkpoints")  # the model stays
+    scores = {name: 100 * evaluation[name] for name in MEASURES}
+    return {
+        **summary(scores, [100 * label.ap for label in evaluation.labels]),
+        "best_epoch": run.best_epoch,
+        "seconds": round(time.perf_counter() - start),
+        "torch": torch.__version__,
+    }
