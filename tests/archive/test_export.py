@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -168,12 +169,82 @@ def test_imports_that_cannot_be_are_refused(special, archive, tmp_path) -> None:
         import_archive(archive, tmp_path / "bad.parquet")
     with pytest.raises(DatasetError, match="no column 'embedding'"):
         import_archive(archive, foreign(tmp_path / "x.parquet", id=["a"]), trust=True)
-    with pytest.raises(UsageError, match="shape"):
+    with pytest.raises(DatasetError, match=r"y.parquet: row 1: its vector has 2 numbers, the archive needs 8"):
         import_archive(archive, foreign(tmp_path / "y.parquet", id=["a"], embedding=[[1.0, 2.0]]), trust=True)
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(CorruptError, match="no STAC ItemCollection"):
         import_archive(archive, tmp_path / "bad.json")
     (tmp_path / "plain.json").write_text('{"features": [{"id": "i", "properties": {}}]}')
-    with pytest.raises(DatasetError, match=r"item 'i' has no emb:vector"):
-        import_archive(archive, tmp_path / "plain.json")
+    with pytest.raises(DatasetError, match=r"plain.json: item 1: it has no vector"):
+        import_archive(archive, tmp_path / "plain.json", trust=True)
+
+
+GOOD = [1.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"embedding": [GOOD, None]}, "row 2: it has no vector"),
+        ({"embedding": [GOOD, [1.0] * 7]}, "row 2: its vector has 7 numbers, the archive needs 8"),
+        ({"embedding": [GOOD, [float("nan")] * 8]}, "row 2: its vector has a value that is not finite"),
+        ({"embedding": [GOOD, [None] * 8]}, "row 2: its vector has a value that is not finite"),
+        ({"embedding": [GOOD, [0.0] * 8]}, "row 2: its vector is zero"),
+        ({"embedding": ["text", "text"]}, "its column 'embedding' holds string, lists of numbers are needed"),
+        ({"embedding": [[["deep"]] * 8] * 2}, "row 1: its vector "),
+        ({"embedding": [["1a"] * 8] * 2}, "row 1: its vector has something that is no number"),
+        ({"id": ["a", "a"]}, "row 2: the id 'a' is that of row 1 too"),
+        ({"id": ["a", None]}, "row 2: it has no id"),
+        ({"id": ["a", ""]}, "row 2: record '': id has 0 characters"),
+        ({"geometry": [None, b"no WKB"]}, "row 2: "),
+        ({"datetime": ["2020-01-01", "yesterday"]}, "row 2: "),
+        ({"labels": ["beach", "sea"]}, "row 1: record 'a': labels are a sequence of names, not 'beach'"),
+        ({"properties": ["{", "{}"]}, "row 1: "),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_imported(archive, tmp_path, columns, message) -> None:
+    path = foreign(tmp_path / "bad.parquet", **({"id": ["a", "b"], "embedding": [GOOD, GOOD]} | columns))
+    with pytest.raises(DatasetError, match=re.escape(f"{path}: {message}")) as caught:
+        import_archive(archive, path, trust=True)
+    assert "\n" not in str(caught.value)
+    assert len(archive) == 0
+
+
+def test_stac_items_of_several_models_and_bad_items_are_named(special, tmp_path, archive) -> None:
+    path, version = tmp_path / "out.json", archive.snapshot().version
+    export_archive(special, path)
+    whole = json.loads(path.read_text())
+
+    def written(change) -> None:
+        tree = json.loads(json.dumps(whole))
+        change(tree["features"])
+        path.write_text(json.dumps(tree))
+
+    written(lambda items: items[7]["properties"].update({"emb:model": "another"}))
+    with pytest.raises(DatasetError, match=r"vectors of 2 models \(f{12}, another\)"):
+        import_archive(archive, path)
+    written(lambda items: items[7]["properties"]["emb:vector"].pop())
+    with pytest.raises(DatasetError, match="item 8: its vector has 7 numbers"):
+        import_archive(archive, path)
+    written(lambda items: items[7].pop("id"))
+    with pytest.raises(DatasetError, match="item 8: it has no 'id'"):
+        import_archive(archive, path)
+    written(lambda items: items[7].update(id=items[0]["id"]))
+    with pytest.raises(DatasetError, match=r"item 8: the id .* is that of item 1 too"):
+        import_archive(archive, path)
+    written(lambda items: items[7].update(geometry={"type": "Star"}))
+    with pytest.raises(DatasetError, match="item 8: "):
+        import_archive(archive, path)
+    assert archive.snapshot().version == version
+
+
+def test_a_torn_parquet_file_imports_nothing(special, tmp_path, archive) -> None:
+    path, version = tmp_path / "out.parquet", archive.snapshot().version
+    export_archive(special, path)
+    data = bytearray(path.read_bytes())
+    data[2000:6000] = bytes(4000)
+    path.write_bytes(data)
+    with pytest.raises((CorruptError, DatasetError), match=re.escape(str(path))):
+        import_archive(archive, path)
+    assert archive.snapshot().version == version
     assert len(archive) == len(special)

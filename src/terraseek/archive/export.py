@@ -101,19 +101,22 @@ def import_archive(
         NotFoundError: no such file.
         ModelMismatchError: the file's vectors are of another model.
         ConfigError: the file does not say of which model, and `trust` is off.
-        DatasetError: there are no vectors in it.
+        DatasetError: a row of it makes no record; the message says which and why, and nothing is imported.
     """
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"no file at {path}")
-    model, batches = read_geoparquet(path) if path.suffix.lower() in (".parquet", ".geoparquet") else read_items(path)
+    read = read_geoparquet if path.suffix.lower() in (".parquet", ".geoparquet") else read_items
+    model, batches = read(path, archive.dim)
     if model is None or not model["fingerprint"]:
         if not trust:
             raise ConfigError(f"{path} does not say which model made its vectors; if it is this archive's, say so")
     else:
         archive.check_model(ModelIdentity(**model))
+    for _ in batches:  # all of it is looked at before any of it is written: a bad row must not leave half a file
+        pass
     done = 0
-    for batch in batches:
+    for batch in read(path, archive.dim)[1]:
         if not dry_run:
             archive.add(batch.records, batch.vectors_ND)
         done += len(batch.records)

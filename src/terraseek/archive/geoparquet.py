@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from ..errors import CorruptError, DatasetError
+from ..errors import CorruptError, DatasetError, TerraseekError
 from .archive import Archive
-from .batches import BATCH, Batch
+from .batches import BATCH, Batch, UniqueIds, vectors_of
 from .record import DEFAULT_COLLECTION, Record
 
 __all__ = ["read_geoparquet", "write_geoparquet"]
@@ -89,30 +89,65 @@ def _parquet_table(batch: Batch, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([*columns, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema)
 
 
-def read_geoparquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
+def read_geoparquet(path: Path, dim: int) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
     """The model that a file names (None if it names none) and its records, batch by batch.
 
     Raises:
-        CorruptError: it is no Parquet file.
-        DatasetError: it has no `id` or no `embedding`.
+        CorruptError: it is no Parquet file, or damaged.
+        DatasetError: it has no `id` or no `embedding`, or a row that makes no record of `dim` dimensions; the message
+            names the row, counted from 1.
     """
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise CorruptError(f"{path} is no Parquet file: {str(error).splitlines()[0]}") from None
-    names = file.schema_arrow.names
-    missing = {"id", "embedding"} - set(names)
+    schema = file.schema_arrow
+    missing = {"id", "embedding"} - set(schema.names)
     if missing:
-        raise DatasetError(f"{path} has no column {', '.join(map(repr, sorted(missing)))}; it has {', '.join(names)}")
-    own = (file.schema_arrow.metadata or {}).get(b"terraseek")
+        shown = ", ".join(schema.names)
+        raise DatasetError(f"{path} has no column {', '.join(map(repr, sorted(missing)))}; it has {shown}")
+    kind = schema.field("embedding").type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DatasetError(f"{path}: its column 'embedding' holds {kind}, lists of numbers are needed")
+    return _model_of(path, schema), _batches(path, file, dim)
 
-    def batches() -> Iterator[Batch]:
-        for batch in file.iter_batches(BATCH):
-            rows = batch.to_pylist()
-            vectors = np.array([row["embedding"] for row in rows], np.float64)
-            yield Batch(records=tuple(_record_of(row, path) for row in rows), vectors_ND=vectors)
 
-    return None if own is None else json.loads(own)["model"], batches()
+def _model_of(path: Path, schema: pa.Schema) -> dict[str, Any] | None:
+    own = (schema.metadata or {}).get(b"terraseek")
+    try:
+        return None if own is None else dict(json.loads(own)["model"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"{path}: what it says of its model cannot be read: {error}") from None
+
+
+def _batches(path: Path, file: pq.ParquetFile, dim: int) -> Iterator[Batch]:
+    ids, first = UniqueIds(), 1
+    chunks = file.iter_batches(BATCH)
+    while True:
+        try:
+            chunk = next(chunks, None)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptError(f"{path} is damaged after row {first - 1}: {str(error).splitlines()[0]}") from None
+        if chunk is None:
+            return
+
+        def place(at: int, first: int = first) -> str:
+            return f"{path}: row {first + at}"
+
+        rows = chunk.to_pylist()
+        vectors_ND = vectors_of([row["embedding"] for row in rows], dim, place)
+        records = tuple(_record_at(row, path, place(at)) for at, row in enumerate(rows))
+        for at, record in enumerate(records):
+            ids.add(record.id, place(at))
+        yield Batch(records=records, vectors_ND=vectors_ND)
+        first += len(rows)
+
+
+def _record_at(row: dict[str, Any], path: Path, place: str) -> Record:
+    try:
+        return _record_of(row, path)
+    except (TerraseekError, ValueError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise DatasetError(f"{place}: {' '.join(str(error).split())}") from None
 
 
 def _record_of(row: dict[str, Any], path: Path) -> Record:
@@ -128,14 +163,14 @@ def _record_of(row: dict[str, Any], path: Path) -> Record:
     if isinstance(moment, datetime) and moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     if row["id"] is None:
-        raise DatasetError(f"{path}: a row has no id")
+        raise DatasetError("it has no id")
     return Record(
         id=str(row["id"]),
         source=row.get("source") or path.name,
         window=None if row.get("window") is None else tuple(row["window"]),
         footprint=None if row.get("geometry") is None else shapely.from_wkb(row["geometry"]),
         datetime=moment,
-        labels=tuple(row.get("labels") or ()),
+        labels=row.get("labels") or (),
         predicted=json.loads(row["predicted"]) if isinstance(row.get("predicted"), str) else {},
         caption=row.get("caption"),
         properties=properties,

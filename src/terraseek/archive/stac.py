@@ -13,13 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import shapely
 
-from ..errors import CorruptError, DatasetError
+from ..errors import CorruptError, DatasetError, TerraseekError
 from ..typing import FloatArray
 from .archive import Archive
-from .batches import BATCH, Batch
+from .batches import BATCH, Batch, UniqueIds, vectors_of
 from .features import record_feature, write_collection
 from .manifest import ModelIdentity
 from .record import DEFAULT_COLLECTION, Record
@@ -88,7 +87,7 @@ def record_from_item(item: dict[str, Any]) -> Record:
         window=own["window"],
         footprint=None if item.get("geometry") is None else shapely.geometry.shape(item["geometry"]),
         datetime=None if moment is None else datetime.fromisoformat(moment),
-        labels=tuple(own["labels"] or ()),
+        labels=own["labels"] or (),
         predicted=own["predicted"] or {},
         caption=own["caption"],
         properties=properties,
@@ -96,30 +95,45 @@ def record_from_item(item: dict[str, Any]) -> Record:
     )
 
 
-def read_items(path: Path) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
+def read_items(path: Path, dim: int) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
     """The model that an ItemCollection names and its records, batch by batch.
 
     Raises:
         CorruptError: it is no ItemCollection.
-        DatasetError: an item has no vector.
+        DatasetError: an item has no vector of `dim` dimensions or makes no record, or the items are of several models;
+            the message names the item, counted from 1.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        items = tree["features"]
-    except (ValueError, KeyError, TypeError) as error:
+        items = json.loads(path.read_text(encoding="utf-8"))["features"]
+        properties = [item["properties"] for item in items]
+        models = dict.fromkeys(str(given.get("emb:model") or "") for given in properties)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{path} is no STAC ItemCollection: {error}") from None
-    without = [item.get("id") for item in items if "emb:vector" not in (item.get("properties") or {})]
-    if without:
-        raise DatasetError(f"{path}: item {without[0]!r} has no emb:vector ({len(without)} of {len(items)} items)")
-    model = None
-    if items:
-        first = items[0]["properties"]
-        model = {"fingerprint": first.get("emb:model", ""), "dim": len(first["emb:vector"])}
+    if len(models) > 1:
+        shown = ", ".join(name[:12] or "none" for name in models)
+        raise DatasetError(f"{path}: its items have vectors of {len(models)} models ({shown}); import them one by one")
+    model = {"fingerprint": next(iter(models)), "dim": dim} if models else None
+    return model, _batches(path, items, dim)
 
-    def batches() -> Iterator[Batch]:
-        for start in range(0, len(items), BATCH):
-            part = items[start : start + BATCH]
-            vectors = np.array([item["properties"]["emb:vector"] for item in part], np.float64)
-            yield Batch(records=tuple(map(record_from_item, part)), vectors_ND=vectors)
 
-    return model, batches()
+def _batches(path: Path, items: list[dict[str, Any]], dim: int) -> Iterator[Batch]:
+    ids = UniqueIds()
+    for start in range(0, len(items), BATCH):
+        part = items[start : start + BATCH]
+
+        def place(at: int, start: int = start) -> str:
+            return f"{path}: item {start + at + 1}"
+
+        vectors_ND = vectors_of([item["properties"].get("emb:vector") for item in part], dim, place)
+        records = tuple(_record_at(item, place(at)) for at, item in enumerate(part))
+        for at, record in enumerate(records):
+            ids.add(record.id, place(at))
+        yield Batch(records=records, vectors_ND=vectors_ND)
+
+
+def _record_at(item: dict[str, Any], place: str) -> Record:
+    try:
+        return record_from_item(item)
+    except (TerraseekError, ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise DatasetError(f"{place}: {reason}") from None
