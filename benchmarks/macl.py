@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -31,6 +30,7 @@ import torch
 
 import _finetune
 from _finetune import Images
+from _machine import describe_machine
 from _plots import plot_fronts, plot_labels
 from _probe import SCHEDULE, Features, finish, load_features
 from _settings import ABLATION, COMPETITORS, FINETUNED, FROZEN, MACL, QUICK
@@ -149,7 +149,7 @@ def compared(title: str, rows: Sequence[Row]) -> list[str]:
 def report(store: Store, everything: Sequence[Features], arguments: argparse.Namespace) -> list[str]:
     """All tables of what is kept; draws the figures where they are wanted."""
     schedule = ", ".join(f"{name} {value}" for name, value in SCHEDULE.items())
-    parts = [f"Schedule: {schedule}. Machine: {machine()}."]
+    parts = [f"Schedule: {schedule}. Machine: {describe_machine()}, one thread."]
     tables = {}
     for data in everything:
         sizes = "/".join(str(len(labels)) for _, labels in data.parts.values())
@@ -172,11 +172,6 @@ def open_images(root: Path, name: str) -> Images | None:
     """The images behind the features, where they are at hand."""
     folder = root / IMAGES[name]
     return Images(folder, load_dataset(name, folder)) if folder.is_dir() else None
-
-
-def machine() -> str:
-    cores, python = os.cpu_count(), platform.python_version()
-    return f"{platform.machine()}, {cores} CPU cores, one thread, Python {python}, torch {torch.__version__}"
 
 
 def parse_arguments() -> argparse.Namespace:
