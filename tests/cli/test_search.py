@@ -211,3 +211,19 @@ def test_bad_conditions_are_one_clear_line(run: Run, archive: Path, options: tup
     assert result.code in (2, 3)
     assert said in result.err
     assert result.err.strip().count("\n") == 0
+
+
+def test_two_archives_side_by_side(run: Run, archive: Path, pictures: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run("archive", "create", other, "--model", archive / "model")
+    run("archive", "add", other, pictures)
+    found = run("search", archive, "--image", pictures / "sea0.png", "--compare", other, "-k", "5", "--json").json
+    assert found["overlap"] == {"1": 1.0, "5": 1.0}
+    assert found["rank_correlation"] == 1.0
+    assert [hit["id"] for hit in found["first"]["hits"]] == [hit["id"] for hit in found["second"]["hits"]]
+    sheet = tmp_path / "both.png"
+    shown = run("search", archive, "--image", pictures / "sea0.png", "--compare", other, "-k", "5", "--sheet", sheet)
+    assert shown.out.count("= sea") == 6
+    assert "overlap 1.00 at 1, 1.00 at 5" in shown.err
+    assert sheet.is_file()
+    assert run("search", archive, "--compare", other, "--csv").code == 2

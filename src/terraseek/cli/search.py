@@ -16,7 +16,7 @@ from .places import open_place, open_place_with_model
 
 if TYPE_CHECKING:
     from ..archive import Filter
-    from ..search import Page, Query, Retriever
+    from ..search import Hit, Page, Query, Retriever
 
 __all__ = ["search"]
 
@@ -52,6 +52,9 @@ def search(
     as_geojson: Annotated[bool, typer.Option("--geojson", help="Print a GeoJSON FeatureCollection.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also draw the hits as a picture.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="URI", help="Ask this archive too, and show both answers side by side.")
+    ] = None,
 ) -> None:
     """Search an archive: by example image, record or text, under conditions that are applied before ranking.
 
@@ -64,8 +67,10 @@ def search(
     Example: `terraseek search coast --image beach.png --bbox=-75.7,37.6,-75.5,37.8 -k 10 --geojson`
 
     Example: `terraseek search coast --image beach.png --labels-none cloud --datetime 2021-05/.. --sheet hits.png`
+
+    Example: `terraseek search coast --image beach.png --compare coast-of-another-model`
     """
-    from ..search import Query, Retriever
+    from ..search import Query
 
     if sum((as_json, as_geojson, as_csv)) > 1:
         raise UsageError("choose one of --json, --geojson and --csv")
@@ -85,15 +90,51 @@ def search(
         after=after,
         mode=mode,
     )
-    if examples or text or model is not None:
-        archive, encoder = open_place_with_model(uri, model)
-        retriever = Retriever(archive, encoder)
-    else:
-        retriever = Retriever(open_place(uri))
+    encodes = bool(examples or text)
+    retriever = _retriever(uri, model, encodes=encodes or model is not None)
+    if compare is not None:
+        if as_geojson or as_csv:
+            raise UsageError("--compare prints a table or, with --json, both answers; it has no --geojson and no --csv")
+        _compare(retriever, _retriever(compare, None, encodes=encodes), query, sheet, as_json=as_json)
+        return
     page = retriever.search(query)
     _show(page, as_json=as_json, as_geojson=as_geojson, as_csv=as_csv)
     if sheet is not None:
         _draw(retriever, page, query, sheet)
+
+
+def _retriever(uri: str, model: str | None, *, encodes: bool) -> Retriever:
+    from ..search import Retriever
+
+    return Retriever(*open_place_with_model(uri, model)) if encodes else Retriever(open_place(uri))
+
+
+def _compare(first: Retriever, second: Retriever, query: Query, sheet: Path | None, *, as_json: bool) -> None:
+    from ..search import compare_searches, comparison_sheet
+
+    found = compare_searches(first, second, query)
+    if as_json:
+        emit_json(found.to_json())
+    else:
+        shared = frozenset(found.shared)
+        pages = (found.first.hits, found.second.hits)
+        rows = [
+            (at + 1, *(cell for hits in pages for cell in _compared(hits[at] if at < len(hits) else None, shared)))
+            for at in range(max(map(len, pages)))
+        ]
+        show_table("", ("rank", "score", first.archive.uri, "score", second.archive.uri), rows)
+        overlaps = ", ".join(f"{value:.2f} at {k}" for k, value in found.overlaps.items())
+        order = "" if found.rank_correlation is None else f"; order of the shared (tau): {found.rank_correlation:.2f}"
+        say(f"overlap {overlaps}{order}; = marks hits of both", to=stderr)
+    if sheet is not None and (found.first.hits or found.second.hits):
+        comparison_sheet(first, second, found, query).save(sheet)
+        say(f"the hits as a picture: {sheet}", to=stderr)
+
+
+def _compared(hit: Hit | None, shared: frozenset[str]) -> tuple[str, str]:
+    if hit is None:
+        return "", ""
+    return "" if hit.score is None else f"{hit.score:.3f}", f"{'= ' if hit.id in shared else ''}{hit.id}"
 
 
 def _examples(paths: list[Path], crop: str | None) -> list[Any]:

@@ -1,16 +1,18 @@
 """Search: a query in, a page of hits out; the same for Python and the command line."""
 
+from .compare import Comparison, compare_searches
 from .contact_sheet import Overview, SheetRow, SheetTile, contact_sheet
 from .diversity import mmr
 from .duplicates import DuplicateGroup, near_duplicates
 from .feedback import logistic_direction, rocchio_direction
 from .page import Hit, Page
-from .page_sheet import page_sheet
+from .page_sheet import comparison_sheet, page_sheet
 from .query import MAX_K, Query
 from .retriever import Retriever
 
 __all__ = [
     "MAX_K",
+    "Comparison",
     "DuplicateGroup",
     "Hit",
     "Overview",
@@ -19,6 +21,8 @@ __all__ = [
     "Retriever",
     "SheetRow",
     "SheetTile",
+    "compare_searches",
+    "comparison_sheet",
     "contact_sheet",
     "logistic_direction",
     "mmr",

@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 
 from ..images import read_image, thumbnail
+from .compare import Comparison
 from .contact_sheet import SheetRow, SheetTile, contact_sheet
 from .page import Page
 from .query import Example, Query
 from .retriever import Retriever
 
-__all__ = ["page_sheet"]
+__all__ = ["comparison_sheet", "page_sheet"]
 
 COLUMNS = 10
 THUMBNAIL = 256
@@ -35,6 +36,23 @@ def page_sheet(retriever: Retriever, page: Page, query: Query) -> Image.Image:
     """
     if not page.hits:
         raise ValueError("a page without hits cannot be drawn")
+    return contact_sheet(_rows(retriever, page, query, f"{len(page.hits):,} of {page.matched:,}"))
+
+
+def comparison_sheet(first: Retriever, second: Retriever, comparison: Comparison, query: Query) -> Image.Image:
+    """Draw the hits of two archives, one above the other, as `page_sheet` draws each.
+
+    Raises:
+        ValueError: neither has a hit.
+    """
+    if not comparison.first.hits and not comparison.second.hits:
+        raise ValueError("two pages without hits cannot be drawn")
+    agreed = f"{comparison.overlap_at(comparison.depth):.0%} in common"
+    upper = _rows(first, comparison.first, query, f"{first.archive.uri}, {agreed}")
+    return contact_sheet([*upper, *_rows(second, comparison.second, query, second.archive.uri)])
+
+
+def _rows(retriever: Retriever, page: Page, query: Query, heading: str) -> list[SheetRow]:
     pictures = [record.thumbnail for record in retriever.archive.get(page.ids)]
     hits = [
         SheetTile(image=picture, caption=str(hit.rank) if hit.score is None else f"{hit.rank}   {hit.score:.3f}")
@@ -46,10 +64,10 @@ def page_sheet(retriever: Retriever, page: Page, query: Query) -> Image.Image:
         rows.append(SheetRow(title="looked for", example=asked[0], hits=tuple(asked[1:])))
     example = asked[0] if len(asked) == 1 else None
     for start in range(0, len(hits), COLUMNS):
-        title = "" if start else f"{len(hits):,} of {page.matched:,}"
+        title = "" if start else heading
         rows.append(SheetRow(title=title, example=example, hits=tuple(hits[start : start + COLUMNS])))
         example = None
-    return contact_sheet(rows)
+    return rows
 
 
 def _asked(retriever: Retriever, query: Query) -> list[SheetTile]:
