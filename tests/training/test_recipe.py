@@ -66,7 +66,12 @@ def test_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
         ("sampler.batch_size=1", r"batch_size is 1, a contrastive batch has at least 2"),
         ("trainer.devices=3", r"batch_size 128 does not divide by trainer\.devices 3"),
         ("text.per_image=0", r"per_image is 0, it must be at least 1"),
-        ("objectives.contrast.weight=0", r"every objective has weight 0"),
+        ("text.max_tokens=1", r"max_tokens is 1, it must be at least 2"),
+        ("objectives.contrast.weight=0", r"contrast, triplet and labels all have weight 0"),
+        ("objectives.contrast.first_epoch=1", r"no objective counts in epoch 0"),
+        ("objectives.labels.options={gamma=1}", r"labels\.options have no effect.*loss\.options"),
+        ("objectives.alignment.options={gama=1}", r"alignment\.options has no 'gama': did you mean 'gamma'"),
+        ("objectives.alignment.options={gamma='x'}", r"alignment\.options\.gamma must be a number, not 'x'"),
         ("objectives.contrast.momentum=1", r"momentum is 1\.0, it must lie in \[0, 1\)"),
         ("objectives.alignment.first_epoch=-1", r"first_epoch is -1"),
         ("objectives.triplet.weight=-1", r"weight is -1\.0"),
@@ -79,6 +84,15 @@ def test_mistakes_name_the_key_and_what_is_allowed(override: str, message: str) 
     with pytest.raises(ConfigError, match=message) as caught:
         load_recipe(RECIPES[0], [override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_training_on_captions_counts_every_objective_that_it_has() -> None:
+    captions = RECIPES[0].parent / "rsicd10k-kamcl.toml"
+    with pytest.raises(ConfigError, match=r"objectives\.alignment\.first_epoch is 2, but there are 2 epochs"):
+        load_recipe(captions, ["trainer.epochs=2"])
+    load_recipe(captions, ["trainer.epochs=2", "objectives.alignment.weight=0"])
+    with pytest.raises(ConfigError, match=r"loss\.queue is for label sets alone"):
+        load_recipe(captions, ["loss.queue=64"])
 
 
 def test_label_aware_needs_a_batch_that_holds_it() -> None:

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from ..config import load_config, to_mapping
 from ..errors import ConfigError
+from ..registry import nearest
 
 __all__ = [
     "MACHINE_KEYS",
@@ -49,6 +50,7 @@ __all__ = [
 
 _LABEL_MEASURES = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP")
 _CAPTION_MEASURES = ("mR",)
+_RARITY_OPTIONS = ("gamma", "kappa")
 
 MACHINE_KEYS = {"data": ("root", "splits", "cache"), "trainer": ("threads", "workers", "accelerator")}
 """Section -> keys that only say where things lie and how they are computed, not what is computed."""
@@ -150,8 +152,9 @@ class TextSideConfig:
     lr: float = 1e-4
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "least_count", "per_image"):
-            _check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it must be at least 1")
+        # A token marks the start, so that one alone would leave no room for a word.
+        for name, least in (("max_tokens", 2), ("least_count", 1), ("per_image", 1)):
+            _check(getattr(self, name) >= least, f"{name} is {getattr(self, name)}, it must be at least {least}")
         _check(self.lr >= 0, f"lr is {self.lr}, it must be at least 0")
 
 
@@ -243,8 +246,21 @@ class ObjectivesConfig:
     variant: Literal["default", "published"] = "default"
 
     def __post_init__(self) -> None:
-        terms = (self.contrast, self.triplet, self.labels)
-        _check(any(term.weight > 0 for term in terms), "every objective has weight 0: give one of them a weight")
+        embedding = (self.contrast, self.triplet, self.labels)
+        _check(
+            any(term.weight > 0 for term in embedding),
+            "contrast, triplet and labels all have weight 0: give one of them a weight",
+        )
+        _check(
+            any(term.weight > 0 and term.first_epoch == 0 for term in (*embedding, self.alignment)),
+            "no objective counts in epoch 0: give one of them first_epoch 0",
+        )
+        _check(not self.labels.options, "labels.options have no effect: options of the loss on labels are loss.options")
+        for name, value in self.alignment.options.items():
+            _check(
+                name in _RARITY_OPTIONS, f"alignment.options has no {name!r}: {nearest(name, list(_RARITY_OPTIONS))}"
+            )
+            _check(isinstance(value, int | float), f"alignment.options.{name} must be a number, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -412,6 +428,14 @@ class Recipe:
             object.__setattr__(self, "trainer", replace(self.trainer, select=usual))
         if self.text is not None:
             _check(self.augmentation.views == 1, "augmentation.views is 2: captions are matched with one view")
+            _check(self.loss.queue == 0, "loss.queue is for label sets alone: captions have objectives.contrast.queue")
+            for name in ("contrast", "triplet", "alignment", "labels"):
+                term, epochs = getattr(self.objectives, name), self.trainer.epochs
+                _check(
+                    term.weight == 0 or term.first_epoch < epochs,
+                    f"objectives.{name}.first_epoch is {term.first_epoch}, but there are {epochs} epochs, counted from "
+                    f"0: lower it, or set objectives.{name}.weight to 0",
+                )
             published = self.objectives.variant == "published"
             _check(
                 not published or self.text.per_image == 1,
