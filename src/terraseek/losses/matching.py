@@ -20,8 +20,8 @@ __all__ = ["CaptionMatches", "PairRelevance", "anchor_rarity", "number_captions"
 Duplicates = Literal["positive", "left-out", "negative"]
 
 _NO_ID = -1
-# The largest number below 1 that bfloat16 can hold: overlap alone, however large, makes no positive.
-_MOST_OVERLAP = 1 - 2**-8
+# Below 1, in bfloat16 too: overlap alone, however large, makes no positive.
+_MOST_OVERLAP = 0.99
 
 
 class CaptionMatches(nn.Module):

@@ -19,6 +19,7 @@ from ..losses import (
     EmbeddingQueue,
     anchor_rarity,
     gather_rows,
+    pair_relevance,
 )
 from ..metrics import evaluate_image_text
 from ..models import Embedding, ImageTextEmbedder, MomentumEncoder
@@ -33,7 +34,6 @@ __all__ = ["ConceptTargets", "ImageTextTask", "Objectives"]
 
 _TEXT_BATCH = 256
 _NO_TEXT = -1
-_MOST_OVERLAP = 0.99  # below 1: equal concepts alone do not make a caption right
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,12 +308,12 @@ class ImageTextTask(RetrievalTask):
         if self.objectives.config.variant == "published":
             # Both begin with the batch, in one order: only what was drawn together belongs together.
             return torch.eye(len(images.images_N), len(texts.images_N), device=self.device)
-        relevance_NT = self.matches.matches(images.images_N, texts.texts_N).float()
+        matches_NT, overlap_NT = self.matches.matches(images.images_N, texts.texts_N), None
         if self.objectives.config.overlap and self.concepts_IC is not None:
             first, second = self.concepts_IC[images.images_N], self.concepts_IC[texts.images_N]
-            alike_NT = concept_relevance(first, second, self.rarity_C)
-            relevance_NT = torch.maximum(relevance_NT, alike_NT.clamp(max=_MOST_OVERLAP))
-        return relevance_NT
+            overlap_NT = concept_relevance(first, second, self.rarity_C)
+        # What was drawn together is among the matches.
+        return pair_relevance(matches_NT, overlap_NT, own_NM=matches_NT).relevance_NM
 
     def _counted(self, relevance_NM: Tensor) -> Tensor | None:
         """Pairs that count. As published, a queue's entries are the negatives, and the batch has the positive alone."""
