@@ -176,6 +176,7 @@ def test_mistakes_in_captions_and_recipes_are_named(caption_recipe: Recipe, tmp_
         changed(caption_recipe, "objectives", variant="published")
     with pytest.raises(DatasetError, match=r"occurs 9999 times: lower text\.least_count"):
         train(changed(caption_recipe, "text", least_count=9999), tmp_path / "b")
+    assert not (tmp_path / "b" / "recipe.toml").exists(), "the folder is free for the mended recipe"
     no_captions = tmp_path / "plain"
     no_captions.mkdir()
     root = caption_recipe.data.root
@@ -186,6 +187,27 @@ def test_mistakes_in_captions_and_recipes_are_named(caption_recipe: Recipe, tmp_
     with pytest.raises(DatasetError, match="has no captions"):
         train(changed(caption_recipe, "data", root=no_captions), tmp_path / "c")
     assert not (tmp_path / "c").exists(), "a refused training leaves nothing behind"
+
+
+def test_images_without_captions_are_left_out(
+    caption_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They have labels, so that the data set keeps them."""
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    bare = {dataset.subset("train").ids[3], dataset.subset("val").ids[0]}
+    samples = [dataclasses.replace(s, captions=() if s.id in bare else s.captions) for s in dataset.samples]
+    plan = caption_plan(caption_recipe, dataclasses.replace(dataset, samples=tuple(samples)), tmp_path)
+    assert isinstance(plan.task, ImageTextTask)
+    assert not bare & {*plan.data.train.names, *plan.data.queries.names}
+    assert len(plan.task.captions.captions_IK) == len(plan.data.train) == 39
+    assert len(plan.task.validation.captions_IK) == 15
+    assert [record.message.split(",")[0] for record in caplog.records] == [
+        "left out: 1 of 40 images of train without captions",
+        "left out: 1 of 16 images of val without captions",
+    ]
+    none = [dataclasses.replace(s, captions=() if s.split == "val" else s.captions) for s in dataset.samples]
+    with pytest.raises(DatasetError, match="no image of table's split 'val' has captions"):
+        caption_plan(caption_recipe, dataclasses.replace(dataset, samples=tuple(none)), tmp_path)
 
 
 def test_evaluation_needs_captions_and_a_text_side(tiny_recipe: Recipe, tmp_path: Path) -> None:

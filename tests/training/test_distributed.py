@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from terraseek.config import to_toml
-from terraseek.training import AugmentationConfig, LossConfig, Recipe
+from terraseek.training import (
+    AugmentationConfig,
+    ContrastConfig,
+    LossConfig,
+    ObjectiveConfig,
+    ObjectivesConfig,
+    Recipe,
+)
 from terraseek.training.record import read_epochs
 
 SCRIPT = """
@@ -77,6 +84,17 @@ def test_two_processes_equal_one(tiny_recipe: Recipe, tmp_path: Path, queue: int
         assert row.keys() == other.keys()
         for name in row.keys() - {"seconds"}:
             assert row[name] == pytest.approx(other[name], abs=1e-3), name
+
+
+@pytest.mark.slow
+def test_processes_wait_for_no_gradient_of_a_term_that_begins_later(caption_recipe: Recipe, tmp_path: Path) -> None:
+    objectives = ObjectivesConfig(
+        contrast=ContrastConfig(loss="sigmoid", first_epoch=1), triplet=ObjectiveConfig(weight=1.0)
+    )
+    trainer = dataclasses.replace(caption_recipe.trainer, epochs=2, devices=2, threads=1)
+    run = run_script(tmp_path, dataclasses.replace(caption_recipe, objectives=objectives, trainer=trainer))
+    rows = read_epochs(run / "metrics.csv")
+    assert ["train/contrast" in row for row in rows] == [False, True]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,24 +22,27 @@ from .caption_table import CaptionTable, caption_tokenizer
 from .caption_task import ConceptTargets, ImageTextTask, Objectives
 from .datamodule import ImageData
 from .knowledge import Knowledge, mine_concepts
-from .plan import Judgement, Plan, base_config, kept_captions, open_splits
+from .plan import Judgement, Plan, base_config, open_splits
 from .recipe import Recipe, TextSideConfig
 
 __all__ = ["caption_plan"]
+
+_log = logging.getLogger(__name__)
 
 
 def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     """Turn a recipe with a text side into data, network and loss.
 
-    Vocabulary and concepts come from the captions of the training split alone.
+    Vocabulary and concepts come from the captions of the training split alone. Images without captions are left out.
 
     Raises:
         DatasetError: no word that is frequent enough, or no concept where the objectives need some.
         ConfigError: something that the recipe names is not known.
     """
     assert recipe.text is not None
+    dataset = _captioned(recipe, dataset)
     data = open_splits(recipe, dataset, cache, gallery=False)
-    captions = kept_captions(dataset, data.train.names)
+    captions = _captions(dataset, data.train.names)
     tokenizer = caption_tokenizer(recipe.text, captions)
     knowledge = _knowledge(recipe, dataset)
     aligned = recipe.objectives.alignment.weight > 0
@@ -61,7 +65,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         network,
         _objectives(recipe, data, knowledge),
         CaptionTable.build(captions, tokenizer, most),
-        CaptionTable.build(kept_captions(dataset, data.queries.names), tokenizer, most),
+        CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most),
         config,
         optimizer=recipe.optimizer,
         augmentation=recipe.augmentation,
@@ -98,6 +102,26 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
             "concepts": list(knowledge.words) if knowledge else [],
         },
     )
+
+
+def _captioned(recipe: Recipe, dataset: ImageDataset) -> ImageDataset:
+    """The images that have captions."""
+    for split in (recipe.data.train, recipe.data.val):
+        samples = dataset.subset(split).samples
+        bare = [sample.id for sample in samples if not sample.captions]
+        if len(bare) == len(samples):
+            raise DatasetError(f"no image of {dataset.name}'s split {split!r} has captions: name another split")
+        if bare:
+            _log.warning(
+                "left out: %d of %d images of %s without captions, %s first", len(bare), len(samples), split, bare[0]
+            )
+    return dataset.take([index for index, sample in enumerate(dataset.samples) if sample.captions])
+
+
+def _captions(dataset: ImageDataset, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The captions of the named images, in that order."""
+    captions = {sample.id: sample.captions for sample in dataset.samples}
+    return [captions[name] for name in names]
 
 
 def _knowledge(recipe: Recipe, dataset: ImageDataset) -> Knowledge | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,3 @@ def provenance(recipe: Recipe, dataset: ImageDataset, data: ImageData) -> dict[s
         "versions": versions(),
         "recipe": kept,
     }
-
-
-def kept_captions(dataset: ImageDataset, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """The captions of the named images, in that order."""
-    captions = {sample.id: sample.captions for sample in dataset.samples}
-    return [captions[name] for name in names]

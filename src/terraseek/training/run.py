@@ -154,12 +154,14 @@ def _begin(
     on_epoch: Callable[[Mapping[str, float]], None] | None,
 ) -> _Job:
     dataset = _load(recipe)
-    _prepare(out, recipe, resume)
+    _refuse_other_run(out, recipe, resume)
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
     torch.manual_seed(recipe.seed)
     make_plan = label_plan if recipe.text is None else caption_plan
     plan = make_plan(recipe, dataset, Path(recipe.data.cache or cache or out / "pixels"))
+    # Only now is the recipe known to make sense: a run folder that it had taken would refuse the mended one.
+    _take_folder(out, recipe, resume)
     with _quiet():
         trainer = _trainer(recipe, plan, out, progress, on_epoch)
     record = run_record(recipe, dataset, plan.data, resolve_precision(recipe.trainer))
@@ -183,8 +185,8 @@ def _load(recipe: Recipe) -> ImageDataset:
 
 
 @rank_zero_only
-def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Take possession of the run folder, or make sure that the run in it is the one to go on with."""
+def _refuse_other_run(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Make sure that there is no run in the folder, or that it is the one to go on with."""
     path = out / _RECIPE
     if resume:
         if not path.is_file():
@@ -192,11 +194,16 @@ def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
         differing = recipe_differences(load_recipe(path), recipe)
         if differing:
             raise UsageError(f"the run at {out} was begun with another recipe; differing: {', '.join(differing)}")
-        return
-    if path.exists() or (out.exists() and not out.is_dir()):
+    elif path.exists() or (out.exists() and not out.is_dir()):
         raise UsageError(f"there is a run at {out} already: go on with --resume, or name another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(recipe), encoding="utf-8")
+
+
+@rank_zero_only
+def _take_folder(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Make the run folder and put the recipe there, by which it is known."""
+    if not resume:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _RECIPE).write_text(to_toml(recipe), encoding="utf-8")
 
 
 @rank_zero_only
@@ -235,7 +242,7 @@ def _trainer(
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
+        strategy=_strategy(recipe),
         precision=resolve_precision(config),
         max_epochs=config.epochs,
         check_val_every_n_epoch=config.validate_every,
@@ -251,6 +258,15 @@ def _trainer(
         log_every_n_steps=10,
         default_root_dir=out,
     )
+
+
+def _strategy(recipe: Recipe) -> str:
+    if recipe.trainer.devices == 1:
+        return "auto"
+    # An aggregator takes the maps before the backbone's last layer, and parameters of a term of the loss wait for its
+    # first epoch: DDP must be told to look for what has no gradient.
+    partly = recipe.text is not None or recipe.model.aggregator != "none"
+    return "ddp_find_unused_parameters_true" if partly else "ddp"
 
 
 def _fit(job: _Job, resume: bool) -> float:
