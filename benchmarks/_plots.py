@@ -39,7 +39,8 @@ def plot_fronts(tables: Mapping[str, Sequence[Row]], ours: Sequence[str], path: 
             panel.annotate(
                 row.name.split(" (")[0],
                 (x.mean(), y.mean()),
-                xytext=(6, 4),
+                xytext=(-7, -11) if mine else (7, 5),
+                ha="right" if mine else "left",
                 textcoords="offset points",
                 fontsize=8,
                 color=_OURS if mine else "black",
@@ -47,7 +48,7 @@ def plot_fronts(tables: Mapping[str, Sequence[Row]], ours: Sequence[str], path: 
         panel.set_xlabel("nDCG@100, Jaccard gain (%)")
         panel.set_ylabel("macro AP over labels (%)")
         panel.set_title(name, fontsize=10)
-        panel.margins(0.15)
+        panel.margins(0.25)
         panel.grid(alpha=0.3)
     _save(figure, path)
 

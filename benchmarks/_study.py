@@ -19,6 +19,7 @@ from terraseek.losses import LOSSES, MACLConfig
 MEASURES = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP", "6 rarest AP")
 MEAN = "mean of four"
 COLUMNS = (*MEASURES, MEAN)
+_BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
 # Two-sided 95 % quantiles of Student's t by the number of pairs.
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 
@@ -151,8 +152,14 @@ def interval(difference: np.ndarray) -> str:
     n = len(difference)
     if n < 2 or not difference.any():
         return ""
-    half = _STUDENT[n] * difference.std(ddof=1) / math.sqrt(n)
+    half = half_width(difference)
     return f"{difference.mean():+.2f} ({difference.mean() - half:+.2f} to {difference.mean() + half:+.2f})"
+
+
+def half_width(difference: np.ndarray) -> float:
+    """Half of that interval; infinite for a single seed."""
+    n = len(difference)
+    return float(_STUDENT[n] * difference.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
 
 
 @dataclass(frozen=True)
@@ -195,15 +202,35 @@ def table(rows: Sequence[Row], against: str) -> str:
     return "\n".join(lines)
 
 
-def verdict(rows: Sequence[Row], ours: str, competitors: Iterable[str]) -> str:
-    """`ours` against the best competitor of every column, each column's own best."""
+def verdict(rows: Sequence[Row], ours: str, competitors: Iterable[str], lead: float) -> str:
+    """`ours` against the best competitor of every column, each column's own best, and whether that is what was wanted.
+
+    Wanted: the mean ahead by `lead` with an interval above zero, no measure behind by more than 1.5, the rarest labels
+    not behind.
+    """
     by_name = {row.name: row for row in rows}
     rivals = [by_name[name] for name in competitors if name in by_name]
     if ours not in by_name or not rivals:
         return f"(no finished runs of {ours} and a competitor)"
     lines = [f"| | best competitor | its value | {ours} | difference (95 %) |", "|---|---|---|---|---|"]
+    found = {}
     for column in COLUMNS:
         best = max(rivals, key=lambda row: float(row.values(column).mean()))
-        difference = interval(by_name[ours].minus(best, column))
-        lines.append(f"| {column} | {best.name} | {best.cell(column)} | {by_name[ours].cell(column)} | {difference} |")
-    return "\n".join(lines)
+        found[column] = difference = by_name[ours].minus(best, column)
+        cells = [column, best.name, best.cell(column), by_name[ours].cell(column), interval(difference)]
+        lines.append("| " + " | ".join(cells) + " |")
+    goals = {
+        f"mean ahead by {lead}": found[MEAN].mean() >= lead and half_width(found[MEAN]) < found[MEAN].mean(),
+        "no measure behind by more than 1.5": all(found[m].mean() >= -1.5 for m in MEASURES[:4]),
+        "rarest labels not behind": found[MEASURES[4]].mean() >= 0,
+    }
+    said = "; ".join(f"{goal}: {'reached' if met else 'NOT reached'}" for goal, met in goals.items())
+    return "\n".join([*lines, "", f"Goals set beforehand: {said}."])
+
+
+def write_tables(path: Path, tables: str) -> None:
+    """Put the tables between the two marks of a page; a file without them, or none, becomes the tables alone."""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    if _BEGIN in page and _END in page:
+        tables = page[: page.index(_BEGIN)] + f"{_BEGIN}\n\n{tables}\n\n" + page[page.index(_END) :]
+    path.write_text(tables.rstrip() + "\n", encoding="utf-8")

@@ -34,6 +34,7 @@ from _study import (
     table,
     tune,
     verdict,
+    write_tables,
 )
 from _study import interval as interval_of
 
@@ -153,11 +154,25 @@ def test_table_pairs_by_seed_and_verdict_takes_the_best_of_each_measure() -> Non
     assert lines[4].endswith("| 1 |")
     assert lines[4].startswith("| frozen features | 50.0 |")
     weaker = Row("c", {0: {"scores": {**dict.fromkeys(COLUMNS, 1.0), "mAP": 99.5}}})
-    found = verdict([ours, rival, weaker], "MACL", ["b", "c"]).splitlines()
+    found = verdict([ours, rival, weaker], "MACL", ["b", "c"], 0.5).splitlines()
     assert found[2].startswith("| mAP | c | 99.5 |")
     assert found[3].startswith("| nDCG@100(jaccard) | b | 89.8 ± 1.1 |")
     assert "no finished runs" in table([rival], "MACL")
-    assert "no finished runs" in verdict([ours], "MACL", ["b"])
+    assert "no measure behind by more than 1.5: NOT reached" in found[-1]  # mAP of c
+    assert "rarest labels not behind: reached" in found[-1]
+    assert "mean ahead by 0.5: NOT reached" in found[-1]  # the interval holds zero
+    assert "no finished runs" in verdict([ours], "MACL", ["b"], 0.5)
+
+
+def test_tables_go_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- tables: begin -->\nold\n<!-- tables: end -->\nbelow\n")
+    for _ in range(2):
+        write_tables(page, "| new |")
+    expected = "above\n<!-- tables: begin -->\n\n| new |\n\n<!-- tables: end -->\nbelow\n"
+    assert page.read_text() == expected
+    write_tables(tmp_path / "bare.md", "| new |")
+    assert (tmp_path / "bare.md").read_text() == "| new |\n"
 
 
 def test_summary_keeps_what_cannot_be_measured_as_null() -> None:
