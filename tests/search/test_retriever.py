@@ -217,7 +217,7 @@ def test_page_as_json(archive, encoder) -> None:
         "source": "strip.tif",
         "window": [0, 0, 4, 4],
         "collection": "default",
-        "datetime": "2021-01-01T00:00:00+00:00",
+        "datetime": "2021-01-01T00:00:00Z",
         "labels": ["warm"],
         "predicted": {},
         "caption": "=danger()",

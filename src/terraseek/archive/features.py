@@ -1,9 +1,10 @@
-"""Records as GeoJSON."""
+"""Records as JSON and GeoJSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,51 @@ from .archive import Archive
 from .batches import Batch
 from .record import Record
 
-__all__ = ["record_feature", "write_collection", "write_geojson"]
+__all__ = ["datetime_text", "record_feature", "record_mapping", "write_collection", "write_geojson"]
 
 
-def record_feature(record: Record) -> dict[str, Any]:
-    """A record as a GeoJSON Feature; its own properties beside the fields that every record has."""
-    fields = {
+def record_mapping(record: Record) -> dict[str, Any]:
+    """A record as JSON values but for its thumbnail; what it does not have is null or empty, never left out."""
+    return {
+        "id": record.id,
         "source": record.source,
         "window": None if record.window is None else list(record.window),
         "collection": record.collection,
-        "datetime": None if record.datetime is None else record.datetime.isoformat().replace("+00:00", "Z"),
+        "datetime": None if record.datetime is None else datetime_text(record.datetime),
         "labels": list(record.labels),
         "predicted": dict(record.predicted),
         "caption": record.caption,
+        "bbox": None if record.bbox is None else list(record.bbox),
+        "properties": dict(record.properties),
     }
-    feature: dict[str, Any] = {
+
+
+def datetime_text(moment: datetime) -> str:
+    """A moment in UTC as RFC 3339 and STAC write it.
+
+    >>> from datetime import UTC
+    >>> datetime_text(datetime(2021, 7, 1, 12, tzinfo=UTC))
+    '2021-07-01T12:00:00Z'
+    """
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def record_feature(record: Record, **more: Any) -> dict[str, Any]:
+    """A record as a GeoJSON Feature (RFC 7946): its own properties beside the fields that every record has.
+
+    Args:
+        record: without a place its geometry is null.
+        more: further properties. Neither they nor the fields are hidden by a property of the same name.
+    """
+    fields = record_mapping(record)
+    identity, bbox, own = fields.pop("id"), fields.pop("bbox"), fields.pop("properties")
+    feature = {
         "type": "Feature",
-        "id": record.id,
+        "id": identity,
         "geometry": None if record.footprint is None else shapely.geometry.mapping(record.footprint),
-        "properties": {**record.properties, **fields},
+        "properties": {**own, **fields, **more},
     }
-    if record.bbox is not None:
-        feature["bbox"] = list(record.bbox)
-    return feature
+    return feature if bbox is None else {**feature, "bbox": bbox}
 
 
 def write_geojson(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:

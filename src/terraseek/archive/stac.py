@@ -19,7 +19,7 @@ from ..errors import CorruptError, DatasetError, TerraseekError
 from ..typing import FloatArray
 from .archive import Archive
 from .batches import BATCH, Batch, UniqueIds, vectors_of
-from .features import record_feature, write_collection
+from .features import datetime_text, record_feature, write_collection
 from .manifest import ModelIdentity
 from .record import DEFAULT_COLLECTION, Record
 
@@ -38,7 +38,7 @@ def stac_item(record: Record, vector_D: FloatArray, model: ModelIdentity) -> dic
     taken = {key: value for key, value in record.properties.items() if _is_taken(key)}
     if taken:
         properties["terraseek:properties"] = taken
-    properties["datetime"] = None if record.datetime is None else _text(record.datetime)
+    properties["datetime"] = None if record.datetime is None else datetime_text(record.datetime)
     if record.datetime is None:
         # STAC allows a null datetime with a range only, and "any time" is the honest one.
         properties |= {"start_datetime": "0001-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z"}
@@ -51,10 +51,6 @@ def stac_item(record: Record, vector_D: FloatArray, model: ModelIdentity) -> dic
         "assets": {"image": {"href": record.source, "roles": ["data"]}},
         "links": [],
     }
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _is_taken(name: str) -> bool:

@@ -10,32 +10,38 @@ from pathlib import Path
 from ..images import printable
 from .archive import Archive
 from .batches import Batch
+from .features import record_mapping
+from .record import Record
 
-__all__ = ["joined", "safe_cell", "scored_labels", "write_csv"]
+__all__ = ["RECORD_CELLS", "joined", "record_cells", "safe_cell", "scored_labels", "write_csv"]
+
+
+RECORD_CELLS = (
+    *("id", "source", "collection", "datetime", "labels", "predicted", "caption"),
+    *("west", "south", "east", "north", "window", "properties"),
+)
 
 
 def write_csv(path: Path, archive: Archive, batches: Iterator[Batch]) -> None:
     """Write a table; vectors are left out and no cell can be a formula."""
-    sides = ("west", "south", "east", "north")
     with path.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        names = ["id", "source", "collection", "datetime", "labels", "predicted", "caption"]
-        writer.writerow([*names, *sides, "window", "properties"])
+        writer.writerow(RECORD_CELLS)
         for batch in batches:
             for record in batch.records:
-                cells = [
-                    record.id,
-                    record.source,
-                    record.collection,
-                    "" if record.datetime is None else record.datetime.isoformat(),
-                    joined(record.labels),
-                    scored_labels(record.predicted),
-                    record.caption or "",
-                    *(record.bbox or [""] * 4),
-                    " ".join(map(str, record.window or ())),
-                    json.dumps(dict(record.properties), ensure_ascii=False) if record.properties else "",
-                ]
-                writer.writerow([safe_cell(cell) for cell in cells])
+                cells = record_cells(record)
+                writer.writerow([cells[name] for name in RECORD_CELLS])
+
+
+def record_cells(record: Record) -> dict[str, object]:
+    """A record as cells of a table by `RECORD_CELLS`, each of them safe; what it does not have is empty."""
+    values = record_mapping(record)
+    values |= dict(zip(("west", "south", "east", "north"), record.bbox or (None,) * 4, strict=True))
+    values["labels"] = joined(record.labels)
+    values["predicted"] = scored_labels(record.predicted)
+    values["window"] = " ".join(map(str, record.window or ()))
+    values["properties"] = json.dumps(values["properties"], ensure_ascii=False) if record.properties else ""
+    return {name: safe_cell(values[name]) for name in RECORD_CELLS}
 
 
 def scored_labels(predicted: Mapping[str, float]) -> str:
