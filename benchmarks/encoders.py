@@ -136,10 +136,11 @@ def main() -> None:
     for row, cost in table.items():
         cells = (f"{cost[side]:8.3f} ms/{side} {peer[side] / cost[side]:6.1f}x" for side in counts)
         print(f"{row:45}" + "  ".join(cells))
-    slowest = [cost for row, cost in table.items() if row.endswith("torch") and not row.startswith("ours, 256")]
     for side, goal in (("image", IMAGE_GOAL), ("text", TEXT_GOAL)):
-        ratio = min(peer[side] / cost[side] for cost in slowest)
-        print(f"{side}: at least {ratio:.1f} times, goal {goal:g}: {'reached' if ratio >= goal else 'NOT reached'}")
+        # In one runtime and at every size, the published one's own among them.
+        ratio = min(peer[side] / cost[side] for row, cost in table.items() if row.endswith("torch"))
+        verdict = "reached" if ratio >= goal else "NOT reached"
+        print(f"{side}: at least {ratio:.1f} times at sizes {arguments.sizes}, goal {goal:g}: {verdict}")
     if arguments.out:
         report = {"machine": describe_machine(), "threads": 1, "milliseconds": table, "rounds": arguments.rounds}
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -17,6 +17,7 @@ from terraseek.errors import ConfigError, DatasetError, UsageError
 from terraseek.models import load_image_text_model
 from terraseek.training import (
     ContrastConfig,
+    Knowledge,
     ObjectiveConfig,
     ObjectivesConfig,
     Recipe,
@@ -64,6 +65,9 @@ def test_run_learns_to_search_by_text(caption_recipe: Recipe, tmp_path: Path) ->
     record = json.loads((run.directory / "run.json").read_text())
     assert record["captions"]["vocabulary"] > 4
     assert record["concepts"] == list(config.concepts)
+    knowledge = Knowledge.load(run.directory / "concepts.json")
+    assert knowledge.words == config.concepts
+    assert set(knowledge.ids) == set(dataset.subset("train").ids)
     judged = json.loads((run.directory / "validation.json").read_text())
     assert judged["images"] == 16
     assert {"name", "value", "floor", "matcher"} <= judged["results"][0].keys()

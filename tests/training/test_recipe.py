@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from terraseek.config import to_toml
+from terraseek.config import from_mapping, to_toml
 from terraseek.data import DATASETS
 from terraseek.errors import ConfigError, NotFoundError
-from terraseek.losses import LOSSES, LabelStatistics, MACLConfig, build_loss
+from terraseek.losses import LOSSES, LabelStatistics, MACLConfig, build_cross_modal_loss, build_loss
 from terraseek.metrics import parse_measure
-from terraseek.models import BACKBONES
+from terraseek.models import BACKBONES, TEXT_ENCODERS, TextNetworkConfig
 from terraseek.training import DataConfig, Recipe, SamplerConfig, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-macl.toml"))
@@ -28,6 +28,18 @@ def test_recipes_of_the_project_name_things_that_exist(path: Path) -> None:
     assert recipe.loss.name in LOSSES
     build_loss(recipe.loss.name, LabelStatistics.from_labels([[1, 0], [1, 1]]), recipe.model.dim, **recipe.loss.options)
     assert [str(parse_measure(name)) for name in recipe.trainer.select] == list(recipe.trainer.select)
+
+
+def test_the_recipe_for_captions_names_things_that_exist() -> None:
+    path = RECIPES[0].with_name("rsicd10k-kamcl.toml")
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.data.root) == (path.stem, None)
+    assert recipe.data.name in DATASETS
+    assert recipe.text is not None
+    assert recipe.text.encoder in TEXT_ENCODERS
+    from_mapping(TextNetworkConfig, recipe.text.network)
+    for term in (recipe.objectives.contrast, recipe.objectives.triplet):
+        build_cross_modal_loss(term.loss, **term.options)
 
 
 @pytest.mark.parametrize("name", ["ucmerced-macl", "ml-aid-macl"])

@@ -35,7 +35,9 @@ def evaluate(
     splits: Annotated[Path | None, typer.Option(help="Split folder or file, if not beside the images.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value, an option of this data set alone.")] = None,
     split: Annotated[str, typer.Option(help="The split whose images are the queries.")] = "test",
-    gallery: Annotated[str, typer.Option(help="The split that is searched.")] = "train",
+    gallery: Annotated[
+        str | None, typer.Option(help="The split that is searched, by labels; else train.")
+    ] = None,
     measure: Annotated[list[str] | None, typer.Option(help="Such as 'nDCG@100(jaccard)'; may be repeated.")] = None,
     split_seed: Annotated[int, typer.Option(help="Of the split, where none comes with the data.")] = 0,
     other_split: Annotated[
@@ -68,8 +70,11 @@ def evaluate(
     found: Evaluation | ImageTextEvaluation
     with show_progress("embedding") as progress:
         if by is By.captions or (by is None and captioned):
-            if measure:
-                raise UsageError("--measure is for labels: recalls at 1, 5 and 10 are measured on captions")
+            if measure or gallery:
+                raise UsageError(
+                    "--measure and --gallery are for labels (--by labels): on captions, recalls at 1, 5 and 10 are "
+                    "measured within one split"
+                )
             found, refused = evaluate_captions(
                 encoder, data, split=split, seed=seed, other_split=other_split, progress=progress
             )
@@ -78,7 +83,7 @@ def evaluate(
                 encoder,
                 data,
                 query_split=split,
-                gallery_split=gallery,
+                gallery_split=gallery or "train",
                 measures=tuple(measure) if measure else DEFAULT_MEASURES,
                 seed=seed,
                 other_split=other_split,
@@ -87,7 +92,7 @@ def evaluate(
     trained_with = encoder.config.training.get("seed")
     provenance = Provenance(
         dataset=data.name,
-        split=split if isinstance(found, ImageTextEvaluation) else f"{split} in {gallery}",
+        split=split if isinstance(found, ImageTextEvaluation) else f"{split} in {gallery or 'train'}",
         split_hash=data.split_hash,
         model=str(model),
         fingerprint=encoder.fingerprint,

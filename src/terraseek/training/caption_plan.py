@@ -97,6 +97,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         measures=recipe.trainer.select,
         judge=judge,
         tokenizer=tokenizer,
+        knowledge=knowledge,
         record={
             "captions": {"train": sum(map(len, captions)), "vocabulary": tokenizer.get_vocab_size()},
             "concepts": list(knowledge.words) if knowledge else [],

@@ -17,6 +17,7 @@ from ..losses import LabelStatistics
 from ..models import NetworkConfig, embedder_config
 from .base_task import RetrievalTask
 from .datamodule import ImageData, PixelSplit, band_statistics
+from .knowledge import Knowledge
 from .recipe import MACHINE_KEYS, Recipe
 from .record import versions
 
@@ -45,6 +46,7 @@ class Plan:
         judge: judges a model directory on the validation split.
         tokenizer: of the text side, where there is one.
         record: what `run.json` says beyond what it says of every run.
+        knowledge: the concepts and which images have them, where there are some.
     """
 
     data: ImageData
@@ -54,6 +56,7 @@ class Plan:
     judge: Callable[[Path], Judgement]
     tokenizer: Tokenizer | None = None
     record: Mapping[str, Any]
+    knowledge: Knowledge | None = None
 
 
 def open_splits(recipe: Recipe, dataset: ImageDataset, cache: Path, gallery: bool = True) -> ImageData:
@@ -82,6 +85,7 @@ def base_config(recipe: Recipe, dataset: ImageDataset, data: ImageData, **fields
         fields |= {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
     model = recipe.model
     network = NetworkConfig(
+        head=model.head,
         hidden=model.hidden,
         dropout=model.dropout,
         aggregator=model.aggregator,

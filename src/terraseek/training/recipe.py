@@ -101,7 +101,8 @@ class ArchitectureConfig:
         weights: file of weights to start from instead.
         input_size: side of the square that the network sees.
         dim: embedding dimensions D.
-        hidden: width of the hidden layer between features and embedding; 0 for a linear head.
+        head: "mlp" projects features to the embedding; "none" takes them as they are (then dim is their number).
+        hidden: width of the head's hidden layer; 0 for a linear head.
         dropout: share of hidden units dropped in training.
         aggregator: what makes features of the backbone's maps, see `terraseek.models.NetworkConfig`.
         aggregator_dim: number of features that the aggregator gives.
@@ -114,6 +115,7 @@ class ArchitectureConfig:
     weights: Path | None = None
     input_size: int = 128
     dim: int = 128
+    head: Literal["mlp", "none"] = "mlp"
     hidden: int = 512
     dropout: float = 0.0
     aggregator: Literal["none", "mean", "channels"] = "none"

@@ -2,6 +2,7 @@
 
 recipe.toml      the recipe, resolved: every default written out
 run.json         versions, seed, data (splits, hash, what was refused), machine, times
+concepts.json    with captions: the concepts and which images have them (`Knowledge.load` reads it)
 metrics.csv      one row per epoch          tensorboard/    the same as curves
 checkpoints/     last.ckpt, best.ckpt: full training states
 model/           the best checkpoint as a model directory
@@ -33,6 +34,7 @@ from ..models import ExportReport, save_model
 from .base_task import SELECTION
 from .caption_plan import caption_plan
 from .checkpoint import WholeCheckpoints, read_checkpoint
+from .knowledge import Knowledge
 from .label_plan import label_plan
 from .plan import Plan
 from .recipe import Recipe, TrainerConfig, load_recipe, recipe_differences
@@ -42,6 +44,7 @@ __all__ = ["Run", "preview", "resolve_precision", "train"]
 
 _log = logging.getLogger(__name__)
 _RECIPE, _RECORD, _METRICS, _VALIDATION = "recipe.toml", "run.json", "metrics.csv", "validation.json"
+_CONCEPTS = "concepts.json"
 _LAST, _BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
 Progress = Callable[[int, int], None]
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
@@ -167,6 +170,8 @@ def _begin(
     record = run_record(recipe, dataset, plan.data, resolve_precision(recipe.trainer))
     job = _Job(recipe=recipe, out=out, plan=plan, trainer=trainer, record={**record, **plan.record})
     _write(out / _RECORD, job.record)
+    if plan.knowledge is not None:
+        _save(plan.knowledge, out / _CONCEPTS)
     return job
 
 
@@ -204,6 +209,11 @@ def _take_folder(out: Path, recipe: Recipe, resume: bool) -> None:
     if not resume:
         out.mkdir(parents=True, exist_ok=True)
         (out / _RECIPE).write_text(to_toml(recipe), encoding="utf-8")
+
+
+@rank_zero_only
+def _save(knowledge: Knowledge, path: Path) -> None:
+    knowledge.save(path)
 
 
 @rank_zero_only
