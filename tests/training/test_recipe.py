@@ -13,7 +13,7 @@ from terraseek.errors import ConfigError, NotFoundError
 from terraseek.losses import LOSSES, LabelStatistics, MACLConfig, build_cross_modal_loss, build_loss
 from terraseek.metrics import parse_measure
 from terraseek.models import BACKBONES, TEXT_ENCODERS, TextNetworkConfig
-from terraseek.training import DataConfig, Recipe, SamplerConfig, load_recipe
+from terraseek.training import DataConfig, LossConfig, Recipe, SamplerConfig, load_recipe, resolve_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-macl.toml"))
 
@@ -100,7 +100,7 @@ def test_mistakes_name_the_key_and_what_is_allowed(override: str, message: str) 
 
 def test_a_training_on_captions_counts_every_objective_that_it_has() -> None:
     captions = RECIPES[0].parent / "rsicd10k-kamcl.toml"
-    with pytest.raises(ConfigError, match=r"objectives\.alignment\.first_epoch is 2, but there are 2 epochs"):
+    with pytest.raises(ConfigError, match=r"objectives\.alignment\.first_epoch is 4, but there are 2 epochs"):
         load_recipe(captions, ["trainer.epochs=2"])
     load_recipe(captions, ["trainer.epochs=2", "objectives.alignment.weight=0"])
     with pytest.raises(ConfigError, match=r"loss\.queue is for label sets alone"):
@@ -119,3 +119,29 @@ def test_missing_file_and_missing_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="missing key 'data'"):
         load_recipe(tmp_path / "empty.toml")
     assert Recipe(data=DataConfig(name="table")).loss.name == "macl"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loss.name=malc"], r"'malc'.*macl"),
+        (["loss.options={temperature='x'}"], r"temperature is 'x', it must be like its default, 0\.1"),
+        (["loss.options={gama=1.0}"], r"no option 'gama'.*gamma"),
+        (["trainer.select=['nDGC@5']"], r"nDCG"),
+        (["text.per_image=2", "objectives.contrast.loss=info-nse"], r"info-nce"),
+        (["text.per_image=2", "objectives.contrast.options={temperature=true}"], r"temperature is True"),
+    ],
+)
+def test_names_and_types_of_losses_are_checked_before_any_image_is_read(overrides: list[str], message: str) -> None:
+    path = RECIPES[0].with_name("ucmerced-macl.toml")
+    with pytest.raises(ConfigError, match=message):
+        resolve_recipe(load_recipe(path, overrides))
+
+
+def test_resolving_writes_defaults_out_and_changes_nothing_else() -> None:
+    recipe = Recipe(data=DataConfig(name="table"), loss=LossConfig(options={"weighted": True}))
+    resolved = resolve_recipe(recipe)
+    assert resolved.loss.options["eta"] == 1.0
+    assert set(resolved.loss.options) == set(MACLConfig.__dataclass_fields__)
+    assert dataclasses.replace(resolved, loss=recipe.loss) == recipe
+    assert resolve_recipe(resolved) == resolved

@@ -16,7 +16,7 @@ from terraseek.data import load_dataset
 from terraseek.encoders import read_model_config
 from terraseek.errors import ConfigError, IntegrityError, NotFoundError, UsageError
 from terraseek.losses import LOSSES
-from terraseek.training import LossConfig, Recipe, evaluate_model, load_recipe, train
+from terraseek.training import LossConfig, Recipe, evaluate_model, load_recipe, resolve_recipe, train
 from terraseek.training.record import read_epochs
 from terraseek.training.run import resolve_precision
 
@@ -70,7 +70,9 @@ def test_run_learns_and_leaves_everything_on_record(tiny_recipe: Recipe, tmp_pat
     assert run.validation["mAP"] == pytest.approx(best["val/mAP"], abs=1e-3)
 
     folder = run.directory
-    assert load_recipe(folder / "recipe.toml") == recipe
+    written = load_recipe(folder / "recipe.toml")
+    assert written == resolve_recipe(recipe)
+    assert written.loss.options["gamma"] == 1.3, "the defaults of today are written out"
     record = json.loads((folder / "run.json").read_text())
     assert record["data"]["split_hash"] == dataset.split_hash
     assert record["seed"] == 3

@@ -35,9 +35,7 @@ def evaluate(
     splits: Annotated[Path | None, typer.Option(help="Split folder or file, if not beside the images.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value, an option of this data set alone.")] = None,
     split: Annotated[str, typer.Option(help="The split whose images are the queries.")] = "test",
-    gallery: Annotated[
-        str | None, typer.Option(help="The split that is searched, by labels; else train.")
-    ] = None,
+    gallery: Annotated[str | None, typer.Option(help="The split that is searched, by labels; else train.")] = None,
     measure: Annotated[list[str] | None, typer.Option(help="Such as 'nDCG@100(jaccard)'; may be repeated.")] = None,
     split_seed: Annotated[int, typer.Option(help="Of the split, where none comes with the data.")] = 0,
     other_split: Annotated[

@@ -11,7 +11,7 @@
 from .alignment import ConceptAlignment
 from .base import LOSSES, ContrastiveLoss, Pairs, SoftmaxLoss
 from .bce import BCELoss
-from .build import build_cross_modal_loss, build_loss
+from .build import build_cross_modal_loss, build_loss, resolve_cross_modal_options, resolve_options
 from .cross_modal import (
     CROSS_MODAL_LOSSES,
     CrossModalLoss,
@@ -76,5 +76,7 @@ __all__ = [
     "gather_rows",
     "number_captions",
     "pair_relevance",
+    "resolve_cross_modal_options",
+    "resolve_options",
     "weighted_supcon",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ConfigError
@@ -13,7 +14,7 @@ from .graded import GradedConfig, GradedLoss
 from .macl import MACLConfig, MACLLoss
 from .statistics import LabelStatistics
 
-__all__ = ["build_cross_modal_loss", "build_loss"]
+__all__ = ["build_cross_modal_loss", "build_loss", "resolve_cross_modal_options", "resolve_options"]
 
 
 def build_loss(
@@ -37,7 +38,7 @@ def build_loss(
         1.0
     """
     kind = LOSSES[name]
-    _check_options(name, options, _options(kind))
+    _check_options(name, options, _defaults(kind))
     if kind.needs_embedding_dim and embedding_dim is None:
         raise ConfigError(f"loss {name!r} has parameters of its own: give embedding_dim")
     return kind.build(statistics, embedding_dim, **options)
@@ -58,21 +59,63 @@ def build_cross_modal_loss(name: str, **options: Any) -> CrossModalLoss:
         0.2
     """
     kind = CROSS_MODAL_LOSSES[name]
-    _check_options(name, options, list(inspect.signature(GradedConfig if kind is GradedLoss else kind).parameters))
+    _check_options(name, options, _cross_modal_defaults(kind))
     return kind(**options)
 
 
-def _check_options(name: str, options: dict[str, Any], known: list[str]) -> None:
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"loss {name!r} has no option {option!r}: {nearest(option, known)}")
+def resolve_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a loss of `LOSSES` with every default written out: what they mean, whatever defaults become.
+
+    Raises:
+        ConfigError: an unknown name or option, or a value of the wrong type.
+
+    Example:
+        >>> resolve_options("mul-supcon", {"temperature": 0.2})
+        {'temperature': 0.2, 'ref_views': 'exclude'}
+    """
+    defaults = _defaults(LOSSES[name])
+    _check_options(name, options, defaults)
+    given = dict(options)
+    if given.pop("weighted", False):
+        given = {"eta": 1.0} | given
+    defaults.pop("weighted", None)
+    return defaults | given
 
 
-def _options(kind: type[ContrastiveLoss]) -> list[str]:
-    """Names of the keyword arguments that a user may set; what `build` supplies is not among them."""
-    names = [
-        name for name in inspect.signature(kind).parameters if name not in ("statistics", "num_labels", "embedding_dim")
-    ]
+def resolve_cross_modal_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a loss of `CROSS_MODAL_LOSSES`.
+
+    Raises:
+        ConfigError: an unknown name or option, or a value of the wrong type.
+    """
+    defaults = _cross_modal_defaults(CROSS_MODAL_LOSSES[name])
+    _check_options(name, options, defaults)
+    return defaults | dict(options)
+
+
+def _check_options(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if option not in defaults:
+            raise ConfigError(f"loss {name!r} has no option {option!r}: {nearest(option, list(defaults))}")
+        default = defaults[option]
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        wrong = not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
+        if default is not None and wrong:
+            raise ConfigError(f"loss {name!r}: {option} is {value!r}, it must be like its default, {default!r}")
+
+
+def _defaults(kind: type[ContrastiveLoss]) -> dict[str, Any]:
+    """What a user may set, with its default; what `build` supplies is not among it."""
     if issubclass(kind, MACLLoss):
-        names = ["weighted", *inspect.signature(MACLConfig).parameters]
-    return names
+        return {"weighted": False, **_keywords(MACLConfig)}
+    supplied = ("statistics", "num_labels", "embedding_dim")
+    return {name: default for name, default in _keywords(kind).items() if name not in supplied}
+
+
+def _cross_modal_defaults(kind: type[CrossModalLoss]) -> dict[str, Any]:
+    return _keywords(GradedConfig if kind is GradedLoss else kind)
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: None if p.default is inspect.Parameter.empty else p.default for p in parameters}

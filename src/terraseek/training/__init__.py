@@ -22,6 +22,7 @@ from .recipe import (
     TextSideConfig,
     TrainerConfig,
     load_recipe,
+    resolve_recipe,
 )
 from .run import Run, preview, train
 from .samplers import (
@@ -80,5 +81,6 @@ __all__ = [
     "mine_concepts",
     "preview",
     "repeat_factors",
+    "resolve_recipe",
     "train",
 ]

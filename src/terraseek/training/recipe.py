@@ -27,6 +27,8 @@ from typing import Any, Literal
 
 from ..config import load_config, to_mapping
 from ..errors import ConfigError
+from ..losses import resolve_cross_modal_options, resolve_options
+from ..metrics import parse_measure
 from ..registry import nearest
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "TrainerConfig",
     "load_recipe",
     "recipe_differences",
+    "resolve_recipe",
 ]
 
 _LABEL_MEASURES = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP")
@@ -456,6 +459,29 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: an unknown key, a wrong type or a bad value.
     """
     return load_config(Recipe, path, overrides)
+
+
+def resolve_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with the options of its losses written out, so that later defaults do not change what it means.
+
+    Raises:
+        ConfigError: a loss, an option or a measure that is not known, or a value of the wrong type.
+    """
+    objectives = recipe.objectives
+    if recipe.text is None:
+        for name in recipe.trainer.select:
+            parse_measure(name)
+    if recipe.text is None or objectives.labels.weight > 0:
+        options = resolve_options(recipe.loss.name, recipe.loss.options)
+        recipe = replace(recipe, loss=replace(recipe.loss, options=options))
+    if recipe.text is not None:
+        contrast, triplet = objectives.contrast, objectives.triplet
+        if contrast.weight > 0:
+            contrast = replace(contrast, options=resolve_cross_modal_options(contrast.loss, contrast.options))
+        if triplet.weight > 0:
+            triplet = replace(triplet, options=resolve_cross_modal_options(triplet.loss, triplet.options))
+        recipe = replace(recipe, objectives=replace(objectives, contrast=contrast, triplet=triplet))
+    return recipe
 
 
 def recipe_differences(old: Recipe, new: Recipe) -> list[str]:

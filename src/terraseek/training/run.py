@@ -37,7 +37,7 @@ from .checkpoint import WholeCheckpoints, read_checkpoint
 from .knowledge import Knowledge
 from .label_plan import label_plan
 from .plan import Plan
-from .recipe import Recipe, TrainerConfig, load_recipe, recipe_differences
+from .recipe import Recipe, TrainerConfig, load_recipe, recipe_differences, resolve_recipe
 from .record import EpochTable, StepCounter, now, read_epochs, run_record, write_json
 
 __all__ = ["Run", "preview", "resolve_precision", "train"]
@@ -104,7 +104,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C, with the last finished epoch kept.
         SystemExit: in the helper processes of a training on several devices, when it is over.
     """
-    job = _begin(recipe, Path(out), resume, cache, progress, on_epoch)
+    job = _begin(resolve_recipe(recipe), Path(out), resume, cache, progress, on_epoch)
     seconds = _fit(job, resume)
     if not job.trainer.is_global_zero:
         raise SystemExit(0)  # a helper process of a distributed training: the rest is the first one's
@@ -119,7 +119,7 @@ def preview(recipe: Recipe) -> dict[str, Any]:
         NotFoundError: the data are not where the recipe says.
         DatasetError: the data contradict themselves, or are not what the recipe needs.
     """
-    dataset = _load(recipe)
+    dataset = _load(resolve_recipe(recipe))
     images, validation = (len(dataset.subset(name)) for name in (recipe.data.train, recipe.data.val))
     steps = images // recipe.sampler.batch_size
     return {
@@ -196,7 +196,7 @@ def _refuse_other_run(out: Path, recipe: Recipe, resume: bool) -> None:
     if resume:
         if not path.is_file():
             raise NotFoundError(f"no run to resume at {out}: there is no {_RECIPE}; leave out --resume to begin one")
-        differing = recipe_differences(load_recipe(path), recipe)
+        differing = recipe_differences(resolve_recipe(load_recipe(path)), recipe)
         if differing:
             raise UsageError(f"the run at {out} was begun with another recipe; differing: {', '.join(differing)}")
     elif path.exists() or (out.exists() and not out.is_dir()):
