@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from _study import MEASURES, Setting, Store, key_of, resolved_options, summary
+from _study import MEASURES, Setting, Store, key_of, summary
 from terraseek.config import to_mapping
 from terraseek.data import ImageDataset
+from terraseek.losses import resolve_options
 from terraseek.training import (
     ArchitectureConfig,
     DataConfig,
@@ -44,7 +45,7 @@ def recipe_of(images: Images, setting: Setting, seed: int, epochs: int) -> Recip
         seed=seed,
         data=DataConfig(name=images.dataset.name, root=images.root, pixels=144),
         model=ArchitectureConfig(input_size=112, freeze=("conv_stem", "bn1", "blocks.0", "blocks.1")),
-        loss=LossConfig(name=setting.loss, options=resolved_options(setting.loss, setting.options)),
+        loss=LossConfig(name=setting.loss, options=resolve_options(setting.loss, setting.options)),
         optimizer=OptimizerConfig(lr=1e-3, backbone_lr=5e-4, weight_decay=1e-4, warmup=0.05),
         sampler=SamplerConfig(batch_size=128),
         trainer=TrainerConfig(epochs=epochs, validate_every=min(4, epochs), threads=1),

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from _study import MEASURES, Setting, Store, resolved_options, summary
+from _study import MEASURES, Setting, Store, summary
 from terraseek.data import hash_splits
-from terraseek.losses import EmbeddingQueue, LabelStatistics, build_loss
+from terraseek.losses import EmbeddingQueue, LabelStatistics, build_loss, resolve_options
 from terraseek.metrics import EmbeddingSet, evaluate_retrieval
 from terraseek.training import SamplerConfig, build_sampler
 
@@ -76,7 +76,7 @@ def load_features(root: Path, name: str) -> Features:
 def config_of(data: Features, setting: Setting, seed: int, split: str) -> dict[str, Any]:
     """All that the outcome depends on, defaults resolved."""
     frozen = setting.loss == "frozen"
-    options = {} if frozen else resolved_options(setting.loss, setting.options)
+    options = {} if frozen else resolve_options(setting.loss, setting.options)
     if setting.loss == "sndl" and "memory" not in setting.options:
         options["memory"] = len(data.parts["train"][1])  # one slot per training sample, as published
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from terraseek.losses import LOSSES, MACLConfig
 
 MEASURES = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP", "6 rarest AP")
 MEAN = "mean of four"
@@ -107,17 +104,6 @@ class Store:
 def key_of(config: Mapping[str, Any]) -> str:
     """A name for all that an outcome depends on."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def resolved_options(loss: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the defaults of today, so that a change of defaults is another run."""
-    if loss == "macl":
-        given = dict(options)
-        graded = {"eta": 1.0} if given.pop("weighted", False) else {}
-        config = MACLConfig(**(graded | given))
-        return {name: getattr(config, name) for name in config.__dataclass_fields__}
-    parameters = inspect.signature(LOSSES[loss]).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty} | dict(options)
 
 
 def summary(scores: Mapping[str, float], labels: Sequence[float]) -> dict[str, Any]:

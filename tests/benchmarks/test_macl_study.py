@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from terraseek.data import load_dataset, synthesize
+from terraseek.losses import resolve_options
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # a script finds its neighbours this way
 
@@ -29,7 +30,6 @@ from _study import (
     Setting,
     Store,
     key_of,
-    resolved_options,
     summary,
     table,
     tune,
@@ -74,9 +74,9 @@ def test_defaults_written_out_are_the_same_run() -> None:
 
 
 def test_weighted_is_written_out_as_eta() -> None:
-    assert resolved_options("macl", {"weighted": True})["eta"] == 1.0
-    assert resolved_options("macl", {"weighted": True, "eta": 0.3})["eta"] == 0.3
-    assert "num_labels" not in resolved_options("bce", {})
+    assert resolve_options("macl", {"weighted": True})["eta"] == 1.0
+    assert resolve_options("macl", {"weighted": True, "eta": 0.3})["eta"] == 0.3
+    assert "num_labels" not in resolve_options("bce", {})
 
 
 def test_every_row_of_the_study_can_be_built() -> None:
@@ -92,7 +92,7 @@ def test_a_run_is_kept_and_not_repeated(tmp_path: Path) -> None:
     assert math.isclose(first["scores"][MEAN], np.mean([first["scores"][c] for c in COLUMNS[:4]]), abs_tol=1e-3)
     (kept,) = json.loads(store.path.read_text()).values()
     assert kept["scores"] == first["scores"]
-    assert kept["config"]["options"]["gamma"] == resolved_options("macl", {})["gamma"]
+    assert kept["config"]["options"]["gamma"] == resolve_options("macl", {})["gamma"]
     reader = Store(store.path, kept_only=True)
     assert _probe.finish(reader, data, quick(MACL[0]), 0, "val")["scores"] == first["scores"]
     with pytest.raises(MissingError):
