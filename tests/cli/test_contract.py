@@ -118,6 +118,7 @@ def coast(
     store = Archive.open(place / "coast")
     vectors = np.random.default_rng(0).standard_normal((1000, store.dim))
     store.add([Record(id=f"r{at}", source="s", collection="sentinel-2") for at in range(1000)], vectors)
+    shutil.copytree(place / "coast", place / "coast-of-another-model")
     monkeypatch.chdir(place)
     return place
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 
 from terraseek.archive import Archive, ModelIdentity, Record, ann
 
 DIM = 8
 KINDS = ("add", "add", "remove", "index", "add", "compact")
-ann.MINIMUM_ROWS = 1  # the few records here are worth an index for the sake of being killed while it is built
 MODEL = ModelIdentity(fingerprint="faults", dim=DIM)
 POOL = 240
 
@@ -54,9 +55,15 @@ def perform(archive: Archive, step: int) -> None:
     elif kind == "remove":
         archive.remove([record.id for record in records])
     elif kind == "index":
-        archive.build_index()
+        build_small_index(archive)
     else:
         archive.compact()
+
+
+def build_small_index(archive: Archive) -> None:
+    """An index over records too few to be worth one, but for the sake of what can go wrong with it."""
+    with patch.object(ann, "MINIMUM_ROWS", 1):
+        archive.build_index()
 
 
 def held(archive: Archive) -> dict[str, int]:

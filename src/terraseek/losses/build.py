@@ -70,8 +70,8 @@ def resolve_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: an unknown name or option, or a value of the wrong type.
 
     Example:
-        >>> resolve_options("mul-supcon", {"temperature": 0.2})
-        {'temperature': 0.2, 'ref_views': 'exclude'}
+        >>> resolve_options("multi-supcon", {"threshold": 0.2})
+        {'temperature': 0.1, 'threshold': 0.2, 'normalisation': 'sum_w', 'ref_views': 'exclude'}
     """
     defaults = _defaults(LOSSES[name])
     _check_options(name, options, defaults)
