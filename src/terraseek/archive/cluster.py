@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import pickle
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -293,6 +294,13 @@ def _translated(error: BaseException) -> TerraseekError:
     )
 
 
+_RAISED = re.compile(r"(?!ray\.)[\w.]*(?:Error|Exception): ")
+
+
 def _first_line(error: BaseException) -> str:
+    """What a worker raised, which Ray hands on as text among advice of its own; else the last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raised = [line for line in lines if _RAISED.match(line)]
+    if raised:
+        return raised[0][:240]
     return (lines[-1] if lines else type(error).__name__)[:240]
