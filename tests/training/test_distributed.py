@@ -50,6 +50,17 @@ def run_script(tmp_path: Path, recipe: Recipe) -> Path:
     return tmp_path / name
 
 
+def run_by_one_and_two(tmp_path: Path, recipe: Recipe) -> list[Path]:
+    """The same recipe trained by one process, then by two."""
+    return [
+        run_script(
+            tmp_path,
+            dataclasses.replace(recipe, trainer=dataclasses.replace(recipe.trainer, devices=devices, threads=1)),
+        )
+        for devices in (1, 2)
+    ]
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     return state
@@ -66,10 +77,7 @@ def test_two_processes_equal_one(tiny_recipe: Recipe, tmp_path: Path, queue: int
         loss=LossConfig(queue=queue),
         model=dataclasses.replace(tiny_recipe.model, dropout=0.0, freeze=("bn",)),
     )
-    runs = []
-    for devices in (1, 2):
-        trainer = dataclasses.replace(recipe.trainer, devices=devices, threads=1)
-        runs.append(run_script(tmp_path, dataclasses.replace(recipe, trainer=trainer)))
+    runs = run_by_one_and_two(tmp_path, recipe)
     one, two = map(weights, runs)
     assert one.keys() == two.keys()
     if queue:
@@ -111,10 +119,7 @@ def test_two_processes_equal_one_on_captions(caption_recipe: Recipe, tmp_path: P
         augmentation=AugmentationConfig(symmetries=False, min_area=1.0, brightness=0.0, contrast=0.0, saturation=0.0),
         model=dataclasses.replace(caption_recipe.model, dropout=0.0, freeze=("bn",)),
     )
-    runs = []
-    for devices in (1, 2):
-        trainer = dataclasses.replace(recipe.trainer, devices=devices, threads=1)
-        runs.append(run_script(tmp_path, dataclasses.replace(recipe, trainer=trainer)))
+    runs = run_by_one_and_two(tmp_path, recipe)
     one, two = map(weights, runs)
     assert one.keys() == two.keys()
     for state in (one, two):

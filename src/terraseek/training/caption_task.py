@@ -25,6 +25,7 @@ from ..metrics import evaluate_image_text
 from ..models import Embedding, ImageTextEmbedder, MomentumEncoder
 from ..registry import nearest
 from ..relevance import concept_relevance
+from ..texts import RECALL_RANKS
 from .base_task import SELECTION, RetrievalTask
 from .caption_table import CaptionTable
 from .datamodule import Batch
@@ -154,7 +155,7 @@ class ImageTextTask(RetrievalTask):
         self.captions, self.validation = captions, validation
         self.per_image, self.text_lr, self.select = per_image, text_lr, tuple(select)
         self.terms = tuple(f"train/{name}" for name, part in objectives.named_children())
-        known = ["mR", *(f"{way}_R@{k}" for way in ("i2t", "t2i") for k in (1, 5, 10))]
+        known = ["mR", *(f"{way}_R@{k}" for way in ("i2t", "t2i") for k in RECALL_RANKS)]
         for name in self.select:
             if name not in known:
                 raise ConfigError(f"trainer.select: {name!r} is no recall of captions: {nearest(name, known)}")
