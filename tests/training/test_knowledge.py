@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terraseek.data import ImageDataset, Sample
+from terraseek.data import ImageDataset, Sample, load_dataset
 from terraseek.errors import ConfigError, CorruptError, DatasetError, NotFoundError, UsageError
 from terraseek.training.knowledge import (
     Knowledge,
@@ -21,9 +21,9 @@ from terraseek.training.knowledge import (
     mine_captions,
     mine_concepts,
 )
-from terraseek.training.stop_words import STOP_WORDS
+from terraseek.training.stop_words import CONCEPT_STOP_WORDS, STOP_WORDS, VAGUE_WORDS
 
-WORDS = ["port", "ships", "sea", "beach", "the", "a", "of", "sand", "trees"]
+WORDS = ["port", "ships", "sea", "beach", "the", "a", "many", "near", "sand", "trees"]
 CAPTIONS = st.dictionaries(
     st.sampled_from([f"image {i}" for i in range(8)]),
     st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), max_size=5),
@@ -74,6 +74,29 @@ def test_concepts_are_the_words_of_most_images() -> None:
     assert filtrate(counts, stop_words={"port"}) == ("sea", "the")
 
 
+def test_concepts_name_what_can_be_looked_for() -> None:
+    said = ["Two large planes and many cars are parked near several grey buildings with 3 red roofs, next to a runway"]
+    said += ["a different piece of the area: 2 cars beside a runway, parked in the middle, with an L and the 4th mark"]
+    knowledge = mine_captions({"a": said[:1], "b": said[1:]}, least_images=1)
+    words = {"planes", "cars", "parked", "grey", "buildings", "red", "roofs", "runway", "mark"}
+    assert set(knowledge.words) == words
+
+
+def test_vague_words_are_no_function_words_and_are_lower_case() -> None:
+    assert len(STOP_WORDS) == 153
+    assert not VAGUE_WORDS & STOP_WORDS
+    assert all(word.isalpha() and word.islower() for word in VAGUE_WORDS)
+
+
+@pytest.mark.data
+def test_ucm_captions_give_things_and_properties(terraseek_data: Path) -> None:
+    words = mine_concepts(load_dataset("ucm-captions", terraseek_data)).words
+    assert len(words) == 120
+    assert words[:8] == ("plants", "cars", "roads", "houses", "residential", "white", "road", "green")
+    vague = ["lots", "many", "area", "arranged", "neatly", "two", "lines", "beside", "piece", "go", "l", "number"]
+    assert not set(words) & set(vague)
+
+
 def test_scores_are_relative_to_the_most_named_concept_not_to_stop_words() -> None:
     counts = {"1": {"the": 5, "port": 4, "sea": 2}, "2": {"the": 5}, "3": {"sea": 3}}
     assert align(counts, ["sea", "port"]).tolist() == [[0.5, 1.0], [0.0, 0.0], [1.0, 0.0]]
@@ -89,7 +112,7 @@ def test_mining_equals_plain_loops_in_any_order_of_the_images(captions, size, le
         said = [text.split() for text in texts if text]
         for word in WORDS:
             named = sum(word in each for each in said)
-            if named >= min(2, len(said)) and named and word not in STOP_WORDS:
+            if named >= min(2, len(said)) and named and word not in CONCEPT_STOP_WORDS:
                 found.setdefault(image, {})[word] = named
     having = {word: sum(word in words for words in found.values()) for word in WORDS}
     words = sorted((w for w in WORDS if having[w] >= least), key=lambda w: (-having[w], w))[:size]

@@ -12,6 +12,8 @@ They depart from the published code (`terraseek.training.published_knowledge`) i
   word, the score of a concept falls with every "the" in the captions.
 - Concepts are ranked by the number of images that have them, ties by spelling: the order of images plays no part.
 - No caption outside the training split is read.
+- Quantities, sizes and other vague words ("several", "near", "large") are no concepts, see
+  `terraseek.training.stop_words`: concepts are shown to users as labels.
 
 Plural and singular stay two concepts.
 """
@@ -33,7 +35,7 @@ from ..errors import ConfigError, CorruptError, DatasetError, NotFoundError, Usa
 from ..registry import nearest
 from ..relevance import label_rarity
 from .published_knowledge import align_published, construct_published, filtrate_published, word_vocabulary
-from .stop_words import STOP_WORDS
+from .stop_words import CONCEPT_STOP_WORDS
 
 __all__ = [
     "Knowledge",
@@ -206,7 +208,7 @@ def filtrate(
     size: int = 512,
     *,
     least_images: int = 2,
-    stop_words: Collection[str] = STOP_WORDS,
+    stop_words: Collection[str] = CONCEPT_STOP_WORDS,
 ) -> tuple[str, ...]:
     """The concepts: the `size` words that most images have, ties by spelling.
 
@@ -215,7 +217,8 @@ def filtrate(
         size: how many at most.
         least_images: a word that fewer images have is none; one that a single image has tells no two images apart that
             the image itself does not.
-        stop_words: words that are none.
+        stop_words: words that are none. Nor are numbers in digits, such as 2 and 4th, and single letters of the
+            Latin alphabet.
 
     Raises:
         ConfigError: `size` or `least_images` is below 1.
@@ -227,9 +230,15 @@ def filtrate(
     for name, value in (("size", size), ("least_images", least_images)):
         if value < 1:
             raise ConfigError(f"{name} is {value}, it must be at least 1")
-    images = Counter(word for words in counts.values() for word in words if word not in stop_words)
+    images = Counter(word for words in counts.values() for word in words)
     ordered = sorted(images.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(word for word, count in ordered if count >= least_images)[:size]
+    frequent = (word for word, count in ordered if count >= least_images)
+    return tuple(word for word in frequent if word not in stop_words and not _names_nothing(word))[:size]
+
+
+def _names_nothing(word: str) -> bool:
+    """Whether it is a number or a letter, as the L painted on a runway is."""
+    return word[0].isdigit() or (len(word) == 1 and word.isascii())
 
 
 def align(counts: Mapping[str, Mapping[str, int]], concepts: Sequence[str]) -> NDArray[np.float32]:
