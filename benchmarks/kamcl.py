@@ -7,14 +7,16 @@
 DATA is the folder that holds UCM-Captions (`ucm/`) and RSICD-10k (`rsicd/`, `aid/`). Every row of the tables is the
 recipe recipes/rsicd10k-kamcl.toml with the changes listed under ROWS: same images, same ImageNet weights, same epochs,
 same optimizer, same batch. The checkpoint is chosen by mR on validation, and judged once on test. A finished run is
-kept in results/kamcl.json under its full recipe, so an interruption costs at most an epoch: a run that was cut short
-goes on from its last one.
+kept in results/kamcl.json under its full recipe, the captions and the concepts mined from them: a change of any of
+these makes the run a new one. An interruption costs at most an epoch: a run that was cut short goes on from its last.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -25,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from _machine import describe_machine
-from _study import MissingError, Store, interval, key_of
+from _study import MissingError, Store, interval, key_of, write_tables
 from terraseek.config import from_mapping, to_mapping
-from terraseek.data import load_dataset
-from terraseek.training import Recipe, evaluate_captions, train
+from terraseek.data import ImageDataset, load_dataset
+from terraseek.training import KnowledgeMode, Recipe, evaluate_captions, mine_concepts, train
 
 HERE = Path(__file__).parent
 RECIPE = HERE.parent / "recipes" / "rsicd10k-kamcl.toml"
@@ -54,7 +56,7 @@ PUBLISHED_TEXT = {"width": 300, "hidden": 512, "heads": 1, "dropout": 0.0}
 # 512 dimensions for 512 concepts; momentum contrast with queues, hardest triplet, two steps. What differs from it is
 # common to all rows (EfficientNet-Lite0 with its first blocks frozen, AdamW with a cosine, batch, augmentation) or owed
 # to the time it takes (a GRU of 512 units, not 2,400). The momentum of 0.999 is meant for tens of thousands of steps;
-# 0.99 follows as far in the few hundred of this schedule. UCM-Captions has 202 concepts: a linear map brings their
+# 0.99 follows as far in the few hundred of this schedule. UCM-Captions has 120 concepts: a linear map brings their
 # scores to 512 dimensions.
 CORRECTED: dict[str, Any] = {
     "model.aggregator": "channels",
@@ -143,6 +145,16 @@ def recipe_of(row: Row, dataset: str, train_images: int, seed: int, size: int, e
     return from_mapping(Recipe, tree)
 
 
+def digest(content: Any, more: bytes = b"") -> str:
+    """A short name for JSON content and bytes."""
+    return hashlib.sha256(json.dumps(content).encode() + more).hexdigest()[:16]
+
+
+def annotations_digest(dataset: ImageDataset) -> str:
+    """Captions and labels of all images: the hash of the splits has the ids alone."""
+    return digest([[sample.id, sample.captions, sample.labels] for sample in dataset.samples])
+
+
 class Study:
     """Runs of one data set on one schedule."""
 
@@ -150,13 +162,29 @@ class Study:
         self.store, self.runs, self.name, self.size, self.epochs = store, runs, dataset, size, epochs
         self.dataset = load_dataset(dataset, data) if data else None
         self.root = data
+        self._digests: dict[tuple[str, int], str] = {}
 
     def config(self, row: Row, seed: int) -> dict[str, Any]:
         """All that the outcome of a run depends on, but for machine and versions."""
         assert self.dataset is not None
-        tree = to_mapping(recipe_of(row, self.name, self.dataset.splits["train"], seed, self.size, self.epochs))
+        recipe = recipe_of(row, self.name, self.dataset.splits["train"], seed, self.size, self.epochs)
+        tree = to_mapping(recipe)
         tree.pop("name")
-        return {"row": row.name, "split_hash": self.dataset.split_hash, "recipe": tree}
+        return {
+            "row": row.name,
+            "split_hash": self.dataset.split_hash,
+            "annotations": annotations_digest(self.dataset),
+            "concepts": self._concepts(recipe.concepts.mode, recipe.concepts.size),
+            "recipe": tree,
+        }
+
+    def _concepts(self, mode: KnowledgeMode, size: int) -> str:
+        """Which words are concepts, and how far they hold for each image: stop words and mining decide it."""
+        assert self.dataset is not None
+        if (mode, size) not in self._digests:
+            knowledge = mine_concepts(self.dataset, size=size, mode=mode)
+            self._digests[mode, size] = digest([knowledge.words, knowledge.ids], knowledge.scores_NC.tobytes())
+        return self._digests[mode, size]
 
     def finish(self, row: Row, seed: int) -> dict[str, float]:
         """The kept test scores of this run; trains it where there are none."""
@@ -226,7 +254,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=SIZE, help="input size in pixels")
     parser.add_argument("--epochs", type=int, help="in place of the schedule of each data set")
     parser.add_argument("--quick", action="store_true", help="three rows, UCM-Captions, one seed, three epochs, 64 px")
-    parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
+    parser.add_argument("--markdown", type=Path, help="also write the tables to this page, between its marks")
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("give --data, the folder that holds ucm/, rsicd/ and aid/ (or set TERRASEEK_DATA)")
@@ -260,7 +288,7 @@ def main() -> None:
         tables.append(study.table(rows))
     print("\n\n".join(tables))
     if arguments.markdown:
-        arguments.markdown.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
+        write_tables(arguments.markdown, "\n\n".join(tables))
 
 
 if __name__ == "__main__":

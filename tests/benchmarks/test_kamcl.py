@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from terraseek.config import to_mapping
+from terraseek.data import ImageDataset, load_dataset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -40,6 +42,32 @@ def test_every_row_is_a_recipe_of_its_own(kamcl: ModuleType, dataset: str) -> No
     # What all rows must share for a fair comparison.
     for section in ("optimizer", "sampler", "augmentation", "trainer", "data"):
         assert all(tree[section] == listed[0][section] for tree in listed), section
+
+
+@pytest.mark.data
+def test_runs_are_fresh_when_concepts_or_captions_change(
+    kamcl: ModuleType, terraseek_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = kamcl.Store(tmp_path / "kamcl.json")
+    row = {row.name: row for row in kamcl.ROWS}["final"]
+
+    def key(dataset: ImageDataset | None = None) -> str:
+        study = kamcl.Study(store, terraseek_data, tmp_path, "ucm-captions", 96, 4)
+        study.dataset = dataset or study.dataset
+        return str(kamcl.key_of(study.config(row, 0)))
+
+    known = key()
+    assert key() == known
+    dataset = load_dataset("ucm-captions", terraseek_data)
+    samples = list(dataset.samples)
+    place = next(i for i, sample in enumerate(samples) if sample.split == "test")
+    samples[place] = dataclasses.replace(samples[place], captions=("Another caption .",))
+    other = dataclasses.replace(dataset, samples=tuple(samples))
+    assert other.split_hash == dataset.split_hash
+    assert key(other) != known
+    mine = kamcl.mine_concepts
+    monkeypatch.setattr(kamcl, "mine_concepts", lambda dataset, **options: mine(dataset, **options | {"size": 30}))
+    assert key() != known
 
 
 def test_schedules_follow_the_epochs(kamcl: ModuleType) -> None:
