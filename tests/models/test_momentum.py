@@ -21,6 +21,12 @@ def step(query: nn.Module) -> None:
         query.train()(torch.randn(16, 3))
 
 
+def alike(one: nn.Module, other: nn.Module) -> set[str]:
+    """Names of the parameters that have the same values in both."""
+    theirs = dict(other.named_parameters())
+    return {name for name, parameter in one.named_parameters() if torch.equal(parameter, theirs[name])}
+
+
 def test_follows_as_an_average_of_the_past() -> None:
     query = network()
     key = MomentumEncoder(query, momentum=0.9)
@@ -62,6 +68,12 @@ def test_takes_no_gradient_and_is_not_the_query() -> None:
 def test_another_network_is_named() -> None:
     with pytest.raises(UsageError, match=r"differ in 4 parameters, '0\.bias' among them"):
         MomentumEncoder(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))).update(nn.Sequential())
+    with pytest.raises(UsageError, match=r"differ in 1 parameters, 'bias' among them"):
+        MomentumEncoder(nn.Linear(1, 1), variant="published", drawn=nn.Linear(1, 1, bias=False))
+    with pytest.raises(UsageError, match="'published' needs `drawn`"):
+        MomentumEncoder(nn.Linear(1, 1), variant="published")
+    with pytest.raises(UsageError, match="the default takes none"):
+        MomentumEncoder(nn.Linear(1, 1), drawn=nn.Linear(1, 1))
     with pytest.raises(UsageError, match="momentum is 1"):
         MomentumEncoder(nn.Linear(1, 1), momentum=1.0)
 
@@ -77,7 +89,7 @@ def test_state_comes_back() -> None:
 
 
 def test_published_update_leaves_most_of_the_image_encoder_behind() -> None:
-    """Defect 1 of the published code: unequal lists are zipped, the aggregation heads stay as they were drawn."""
+    """Defect 1 of the published code: unequal lists are zipped, the aggregation heads stay random."""
     config = embedder_config(
         "resnet-18",
         input_size=32,
@@ -85,26 +97,29 @@ def test_published_update_leaves_most_of_the_image_encoder_behind() -> None:
         network=NetworkConfig(aggregator="mean", aggregator_dim=16, head="none"),
     )
     torch.manual_seed(0)
-    query = build_embedder(config)
-    followers = {}
-    for variant in ("published", "default"):
-        key = MomentumEncoder(query, momentum=0.0, variant=variant)  # type: ignore[arg-type]
-        moved = build_embedder(config)
-        key.update(moved)
-        theirs = dict(moved.named_parameters())
-        followers[variant] = {name for name, p in key.encoder.named_parameters() if torch.equal(p, theirs[name])}
-        # Batch normalisation starts alike in both, so only what was drawn at random tells.
-    drawn = {name for name, p in query.named_parameters() if not torch.equal(p, theirs[name])}
+    query, other, moved = (build_embedder(config) for _ in range(3))
+    keys = {
+        "default": MomentumEncoder(query, momentum=0.0),
+        "published": MomentumEncoder(query, momentum=0.0, variant="published", drawn=other),
+    }
+    # Batch normalisation starts alike in all, so only what is drawn at random tells.
+    drawn = set(alike(query, query)) - set(alike(query, other))
     aggregator = {name for name in drawn if name.startswith("aggregator")}
     assert aggregator
-    assert drawn <= followers["default"]
-    assert not aggregator & followers["published"]
+    for network in (query, moved):
+        if network is moved:
+            for key in keys.values():
+                key.update(moved)
+        assert drawn <= alike(keys["default"].encoder, network)
+        followed = drawn & alike(keys["published"].encoder, network)
+        assert followed == drawn & set(list(dict(query.named_parameters()))[:38])
+        assert aggregator <= alike(keys["published"].encoder, other)
 
 
 def test_published_key_encoder_is_noisy_and_ours_is_not() -> None:
     """Defect 6 of the published code: dropout and batch statistics are active in the key encoder."""
     images = torch.randn(8, 3)
-    for variant, steady in (("published", False), ("default", True)):
-        key = MomentumEncoder(network(), variant=variant).train()  # type: ignore[arg-type]
+    published = MomentumEncoder(network(), variant="published", drawn=network(1))
+    for key, steady in ((published.train(), False), (MomentumEncoder(network()).train(), True)):
         assert torch.equal(key(images), key(images)) == steady
         assert torch.allclose(key(images)[:4], key(images[:4])) == steady

@@ -128,7 +128,7 @@ def test_published_variant_trains_with_its_faults(caption_recipe: Recipe, tmp_pa
     task = job.plan.task  # type: ignore[attr-defined]
     sides = (task.network.image, task.network.text)
     fewest = min(len(list(side.parameters())) for side in sides)
-    # The others of the longer list stay as they were copied: test_momentum shows it.
+    # The others of the longer list stay as they were drawn: test_momentum shows it.
     assert [keys.synchronised for keys in (task.image_keys, task.text_keys)] == [fewest, fewest]
     assert task.image_keys.variant == "published"
     assert len(task.text_queue) == 24
@@ -136,6 +136,101 @@ def test_published_variant_trains_with_its_faults(caption_recipe: Recipe, tmp_pa
     assert {"train/contrast", "train/triplet"} <= first.keys()
     assert "train/alignment" in last
     assert "train/alignment" not in first
+
+
+def test_memory_begins_random_as_published_and_empty_by_default(caption_recipe: Recipe) -> None:
+    """Queues full of noise, and key encoders whose heads were drawn apart from the trained ones."""
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    faulty = published(caption_recipe)
+    sound = changed(faulty, "objectives", variant="default")
+    held, apart = {}, {}
+    for recipe in (faulty, sound):
+        task = caption_plan(recipe, dataset, caption_recipe.data.cache).task
+        assert isinstance(task, ImageTextTask)
+        assert task.image_queue is not None
+        assert task.text_queue is not None
+        assert task.image_keys is not None
+        assert task.text_keys is not None
+        variant = recipe.objectives.variant
+        held[variant] = (len(task.image_queue), len(task.text_queue))
+        ours = [list(side.named_parameters()) for side in (task.network.image, task.network.text)]
+        theirs = [dict(keys.encoder.named_parameters()) for keys in (task.image_keys, task.text_keys)]
+        apart[variant] = [
+            [place for place, (name, p) in enumerate(own) if not torch.equal(p, keys[name])]
+            for own, keys in zip(ours, theirs, strict=True)
+        ]
+        if variant == "published":
+            past = task.image_queue.view()
+            assert past.embeddings_MD.norm(dim=1).allclose(torch.ones(24))
+            assert not torch.equal(past.embeddings_MD, task.text_queue.view().embeddings_MD)
+            assert (past.ids_M == -1).all()
+    assert held == {"published": (24, 24), "default": (0, 0)}
+    assert apart["default"] == [[], []]
+    fewest = min(map(len, ours))
+    assert any(apart["published"])
+    assert all(place >= fewest for side in apart["published"] for place in side)
+
+
+def test_queued_captions_of_the_same_image_are_negatives_as_published_alone(caption_recipe: Recipe) -> None:
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    for recipe in (caption_recipe, published(caption_recipe)):
+        task = caption_plan(recipe, dataset, caption_recipe.data.cache).task
+        assert isinstance(task, ImageTextTask)
+        ids = torch.arange(4)
+        texts = task.captions.captions_IK[ids, 0]
+        images = _Side(torch.zeros(4, 8), ids, torch.full((4,), -1))
+        # The batch's captions, then in the queue another caption of each image.
+        further = task.captions.captions_IK[ids, 1]
+        queued = _Side(torch.zeros(8, 8), ids.repeat(2), torch.cat([texts, further]))
+        pairs = task._relevance(images, queued)
+        ours = pairs.relevance_NM[:, 4:].diagonal(), pairs.valid_NM[:, 4:].diagonal()
+        assert ours[1].all()
+        assert (ours[0] == (1 if recipe.objectives.variant == "default" else 0)).all()
+
+
+@pytest.mark.parametrize(("duplicates", "relevance", "counts"), [("left-out", 0, False), ("negative", 0, True)])
+def test_captions_of_other_images_that_read_alike(
+    caption_recipe: Recipe, duplicates: str, relevance: float, counts: bool
+) -> None:
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    recipe = changed(changed(caption_recipe, "objectives", duplicates=duplicates), "objectives", overlap=False)
+    task = caption_plan(recipe, dataset, caption_recipe.data.cache).task
+    assert isinstance(task, ImageTextTask)
+    ids = torch.arange(20)
+    drawn = task.captions.draw(ids, 2, torch.Generator().manual_seed(0))
+    images = _Side(torch.zeros(20, 8), ids, torch.full((20,), -1))
+    pairs = task._relevance(images, _Side(torch.zeros(40, 8), drawn.owner_T, drawn.text_ids_T))
+    own = ids[:, None] == drawn.owner_T
+    alike = task.matches.matches(ids, drawn.text_ids_T) & ~own
+    assert alike.any(), "the miniature repeats captions"
+    assert (pairs.relevance_NM[own] == 1).all()
+    assert pairs.valid_NM[own].all()
+    assert (pairs.relevance_NM[alike] == relevance).all()
+    assert (pairs.valid_NM[alike] == counts).all()
+    assert pairs.valid_NM[~alike].all()
+
+
+def test_rarity_of_queries_is_computed_only_for_losses_that_use_it(
+    caption_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    asked = []
+    monkeypatch.setattr(ImageTextTask, "_rarity", lambda task, queries: asked.append(task.objectives.contrast))
+    for beta in (0.0, 0.5):
+        contrast = ContrastConfig(loss="graded", options={"beta": beta})
+        recipe = changed(caption_recipe, "objectives", contrast=contrast)
+        task = caption_plan(recipe, dataset, caption_recipe.data.cache).task
+        assert isinstance(task, ImageTextTask)
+        ids = torch.arange(4)
+        vectors = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+        images = _Side(vectors, ids, torch.full((4,), -1))
+        texts = _Side(vectors, ids, task.captions.captions_IK[ids, 0])
+        task._both_ways(task.objectives.contrast, images, texts, images, texts)
+        assert len(asked) == (2 if beta else 0)
 
 
 def test_duplicates_are_right_by_default_and_negatives_as_published(caption_recipe: Recipe) -> None:
@@ -153,7 +248,9 @@ def test_duplicates_are_right_by_default_and_negatives_as_published(caption_reci
         own = torch.eye(20, dtype=torch.bool)
         same = (task.captions.captions_IK[ids][:, :, None] == drawn.text_ids_T).any(1) & ~own
         assert same.any(), "the miniature repeats captions"
-        shares[recipe.objectives.variant] = (task._relevance(images, texts)[same] == 1).float().mean().item()
+        shares[recipe.objectives.variant] = (
+            (task._relevance(images, texts).relevance_NM[same] == 1).float().mean().item()
+        )
     assert shares == {"default": 1.0, "published": 0.0}
 
 

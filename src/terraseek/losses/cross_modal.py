@@ -89,6 +89,11 @@ class CrossModalLoss(nn.Module, ABC):
             # A queue that is still empty: no row has a positive, and there is nothing to take a maximum of.
             return self.compute(pairs) if len(key_MD) else pairs.similarity_NM.sum()
 
+    @property
+    def adapts_to_rarity(self) -> bool:
+        """Whether `query_rarity_N` makes a difference, so that callers need not compute it where it does not."""
+        return False
+
     @abstractmethod
     def compute(self, pairs: CrossModalPairs) -> Tensor:
         """The scalar loss of checked input."""

@@ -125,6 +125,11 @@ class GradedLoss(CrossModalLoss):
                 raise ConfigError(f"GradedLoss has no option {name!r}: {nearest(name, known)}")
         self.config = dataclasses.replace(config or GradedConfig(), **changes)
 
+    @property
+    def adapts_to_rarity(self) -> bool:
+        """Where beta is not 0."""
+        return self.config.beta != 0
+
     def compute(self, pairs: CrossModalPairs) -> Tensor:
         """Mean over queries with positives."""
         with torch.no_grad():

@@ -26,12 +26,15 @@ class MomentumEncoder(nn.Module):
         encoder: the query encoder; it is copied, and is not part of this module's state.
         momentum: m, in [0, 1).
         variant: "published" reproduces what KAMCL's published code does: the lists of parameters are paired by
-            position and cut where the shorter ends, so that only the first `synchronised` parameters ever follow, all
-            others keep their initial values, buffers are not copied, and training mode is followed.
+            position and cut where the shorter ends, so that only the first `synchronised` parameters are ever copied
+            and follow; all others keep the values of `drawn`, buffers are not copied, and training mode is followed.
         synchronised: for "published": how many parameters follow, 38 of 110 in KAMCL's image encoder.
+        drawn: for "published": an encoder of the same form from a random draw of its own, which becomes the key
+            encoder. What is pretrained is alike in both; heads that do not follow stay random for good.
 
     Raises:
-        UsageError: `momentum` outside [0, 1).
+        UsageError: `momentum` outside [0, 1), no `drawn` for "published" or one for the default, or one with other
+            parameters.
 
     Example:
         >>> query = nn.Linear(2, 2)
@@ -47,13 +50,19 @@ class MomentumEncoder(nn.Module):
         momentum: float = 0.999,
         variant: Literal["default", "published"] = "default",
         synchronised: int = 38,
+        drawn: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
             raise UsageError(f"momentum is {momentum}, it must lie in [0, 1)")
         self.momentum, self.variant, self.synchronised = momentum, variant, synchronised
-        self.encoder = copy.deepcopy(encoder).requires_grad_(False)
+        if (drawn is None) == (variant == "published"):
+            raise UsageError(
+                "variant 'published' needs `drawn`, an encoder from a draw of its own; the default takes none"
+            )
+        self.encoder = copy.deepcopy(encoder if drawn is None else drawn).requires_grad_(False)
         self.train(encoder.training)
+        self._follow(encoder, momentum=0.0)
 
     def train(self, mode: bool = True) -> Self:
         """Keep evaluation mode, whatever the module around it is in (but for the published variant)."""
@@ -61,13 +70,16 @@ class MomentumEncoder(nn.Module):
         self.encoder.train(mode and self.variant == "published")
         return self
 
-    @torch.no_grad()
     def update(self, query: nn.Module) -> None:
         """Move one step towards the query encoder.
 
         Raises:
             UsageError: its parameters have other names than those that were copied.
         """
+        self._follow(query, self.momentum)
+
+    @torch.no_grad()
+    def _follow(self, query: nn.Module, momentum: float) -> None:
         ours, theirs = dict(self.encoder.named_parameters()), dict(query.named_parameters())
         if ours.keys() != theirs.keys():
             odd = sorted(ours.keys() ^ theirs.keys())
@@ -76,7 +88,7 @@ class MomentumEncoder(nn.Module):
         if self.variant == "published":
             names = names[: self.synchronised]
         for name in names:
-            ours[name].lerp_(theirs[name].to(ours[name]), 1 - self.momentum)
+            ours[name].lerp_(theirs[name].to(ours[name]), 1 - momentum)
         if self.variant == "default":
             kept = dict(self.encoder.named_buffers())
             for name, buffer in query.named_buffers():

@@ -56,8 +56,12 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     pretrained = recipe.model.weights or recipe.model.pretrained
     most = recipe.text.max_tokens
     network = build_image_text_embedder(config, pretrained, recipe.text.pretrained)
+    published = recipe.objectives.variant == "published"
+    key_network = None
+    if published and recipe.objectives.contrast.momentum:
+        key_network = build_image_text_embedder(config, pretrained, recipe.text.pretrained)
     concepts = _targets(recipe, knowledge, data.train.names) if knowledge else None
-    if concepts is not None and recipe.objectives.variant == "default":
+    if concepts is not None and not published:
         for head in (network.image.concept_head, network.text.concept_head):
             if head is not None:
                 head.set_prior(concepts.scores_IC.mean(0))
@@ -73,6 +77,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         per_image=recipe.text.per_image,
         text_lr=recipe.text.lr if recipe.text.pretrained else None,
         concepts=concepts,
+        key_network=key_network,
         select=recipe.trainer.select,
         frozen=recipe.model.freeze,
         seed=recipe.seed,

@@ -17,6 +17,7 @@ from ..losses import (
     ContrastiveLoss,
     CrossModalLoss,
     EmbeddingQueue,
+    PairRelevance,
     anchor_rarity,
     gather_rows,
     pair_relevance,
@@ -109,6 +110,7 @@ class ImageTextTask(RetrievalTask):
         per_image: captions of each image in a batch.
         text_lr: peak learning rate of a pretrained text encoder; None where it starts from random weights.
         concepts: of the training images; needed by alignment and overlap.
+        key_network: of the same form as `network`, from a draw of its own: needed by momentum contrast as published.
         select: recalls whose mean chooses the best checkpoint: "mR", "i2t_R@1", ...
         optimizer: as `RetrievalTask`.
         augmentation: likewise.
@@ -138,6 +140,7 @@ class ImageTextTask(RetrievalTask):
         per_image: int = 1,
         text_lr: float | None = None,
         concepts: ConceptTargets | None = None,
+        key_network: ImageTextEmbedder | None = None,
         select: Sequence[str] = ("mR",),
         frozen: Sequence[str] = (),
         seed: int = 0,
@@ -165,11 +168,11 @@ class ImageTextTask(RetrievalTask):
             raise ConfigError("alignment and overlap need concepts: no word of the captions became one")
         self.register_buffer("concepts_IC", None if concepts is None else concepts.scores_IC, persistent=False)
         self.register_buffer("rarity_C", None if concepts is None else concepts.rarity_C, persistent=False)
-        self._begin_memory(contrast.queue, contrast.momentum)
+        self._begin_memory(contrast.queue, contrast.momentum, key_network)
         self._seen: list[Tensor] = []
         self._rows: list[Tensor] = []
 
-    def _begin_memory(self, queue: int, momentum: float) -> None:
+    def _begin_memory(self, queue: int, momentum: float, drawn: ImageTextEmbedder | None) -> None:
         """Queues and key encoders of the contrast."""
         network, variant = self.network, self.objectives.config.variant
         with_memory = self.objectives.contrast is not None
@@ -180,8 +183,19 @@ class ImageTextTask(RetrievalTask):
         if momentum and with_memory:
             # The published update pairs all lists of parameters in one zip, which ends with the shortest.
             followed = min(len(list(side.parameters())) for side in (network.image, network.text))
-            self.image_keys = MomentumEncoder(network.image, momentum, variant, followed)
-            self.text_keys = MomentumEncoder(network.text, momentum, variant, followed)
+            images, texts = (None, None) if drawn is None else (drawn.image, drawn.text)
+            self.image_keys = MomentumEncoder(network.image, momentum, variant, followed, images)
+            self.text_keys = MomentumEncoder(network.text, momentum, variant, followed, texts)
+        if variant == "published":
+            self._fill_queues()
+
+    def _fill_queues(self) -> None:
+        """Begin as published: full of random unit vectors, which are negatives until batches have replaced them."""
+        generator = torch.Generator().manual_seed(self.seed)
+        for queue in (self.image_queue, self.text_queue):
+            if queue is not None:
+                noise_MD = torch.randn(queue.embeddings.shape, generator=generator)
+                queue.push(nn.functional.normalize(noise_MD, dim=1), queue.labels.clone())
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch over all ranks: the weighted sum of the terms that count in this epoch."""
@@ -284,16 +298,16 @@ class ImageTextTask(RetrievalTask):
     ) -> Tensor:
         """Mean of a loss from images to captions and from captions to images."""
         assert loss is not None
-        forth = self._relevance(images, other_texts)
-        back = self._relevance(other_images, texts).T
+        forth, back = self._relevance(images, other_texts), self._relevance(other_images, texts)
+        back = PairRelevance(back.relevance_NM.T, back.valid_NM.T)
         value = images.vectors_ND.new_zeros(())
-        for queries, keys, relevance_NM in ((images, other_texts, forth), (texts, other_images, back)):
+        for queries, keys, pairs in ((images, other_texts, forth), (texts, other_images, back)):
             value = value + loss(
                 queries.vectors_ND,
                 keys.vectors_ND,
-                relevance_NM,
-                self._counted(relevance_NM),
-                query_rarity_N=self._rarity(queries),
+                pairs.relevance_NM,
+                pairs.valid_NM,
+                query_rarity_N=self._rarity(queries) if loss.adapts_to_rarity else None,
             )
         return value / 2
 
@@ -304,26 +318,27 @@ class ImageTextTask(RetrievalTask):
         return anchor_rarity(self.concepts_IC[queries.images_N], self.rarity_C)
 
     @torch.no_grad()
-    def _relevance(self, images: _Side, texts: _Side) -> Tensor:
-        """How right each caption is for each image, (N, T), in 0..1."""
+    def _relevance(self, images: _Side, texts: _Side) -> PairRelevance:
+        """How right each caption is for each image, (N, T), in 0..1, and which pairs count."""
         if self.objectives.config.variant == "published":
-            # Both begin with the batch, in one order: only what was drawn together belongs together.
-            return torch.eye(len(images.images_N), len(texts.images_N), device=self.device)
+            return self._published_relevance(len(images.images_N), len(texts.images_N))
         matches_NT, overlap_NT = self.matches.matches(images.images_N, texts.texts_N), None
         if self.objectives.config.overlap and self.concepts_IC is not None:
             first, second = self.concepts_IC[images.images_N], self.concepts_IC[texts.images_N]
             overlap_NT = concept_relevance(first, second, self.rarity_C)
-        # What was drawn together is among the matches.
-        return pair_relevance(matches_NT, overlap_NT, own_NM=matches_NT).relevance_NM
+        own_NT = images.images_N[:, None] == texts.images_N
+        return pair_relevance(matches_NT, overlap_NT, own_NM=own_NT, duplicates=self.objectives.config.duplicates)
 
-    def _counted(self, relevance_NM: Tensor) -> Tensor | None:
-        """Pairs that count. As published, a queue's entries are the negatives, and the batch has the positive alone."""
-        count, candidates = relevance_NM.shape
-        if self.objectives.config.variant == "default" or candidates == count:
-            return None
-        counted_NM = torch.ones_like(relevance_NM, dtype=torch.bool)
-        counted_NM[:, :count] = torch.eye(count, dtype=torch.bool, device=self.device)
-        return counted_NM
+    def _published_relevance(self, images: int, texts: int) -> PairRelevance:
+        """Only what was drawn together belongs together; both sides begin with the batch, in one order.
+
+        With a queue its entries are the negatives, and of the batch the positive alone counts.
+        """
+        own_NT = torch.eye(images, texts, dtype=torch.bool, device=self.device)
+        valid_NT, batch = torch.ones_like(own_NT), min(images, texts)
+        if images != texts:
+            valid_NT[:batch, :batch] = own_NT[:batch, :batch]
+        return PairRelevance(own_NT.float(), valid_NT)
 
     def _align(self, images: _Side, texts: _Side) -> Tensor:
         """Both sides' concept scores against the concepts of the image."""

@@ -238,9 +238,11 @@ class ObjectivesConfig:
         labels: the recipe's `[loss]` on the images' label sets, in the same batch.
         overlap: whether captions of other images are relevant in part where the concepts of the two images overlap,
             for losses that grade; without it they are plain negatives.
+        duplicates: what a caption of another image is that reads like one of this image's: a "positive", "left-out"
+            of the comparison, or a "negative".
         variant: "published" reproduces the faults of KAMCL's published code: every pair but an image and the caption
             drawn with it is a negative, whatever it says; key encoders follow in part and stay random for the rest;
-            concepts go to images by their place in the shuffled split.
+            queues begin full of random vectors; concepts go to images by their place in the shuffled split.
     """
 
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
@@ -248,6 +250,7 @@ class ObjectivesConfig:
     alignment: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     labels: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     overlap: bool = False
+    duplicates: Literal["positive", "left-out", "negative"] = "positive"
     variant: Literal["default", "published"] = "default"
 
     def __post_init__(self) -> None:
