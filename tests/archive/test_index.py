@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terraseek.archive.index import ExactIndex, exact_scores, segment_from_batches
+from terraseek.archive.index import ExactIndex, exact_scores
+from terraseek.archive.segment import segment_from_batches
 from terraseek.errors import CorruptError
 
 
@@ -15,7 +16,7 @@ def unit(rng: np.random.Generator, count: int, dim: int = 6) -> np.ndarray:
 
 
 def index_of(rows: np.ndarray) -> ExactIndex:
-    return ExactIndex((segment_from_batches([rows], len(rows), rows.shape[1]),), len(rows), rows.shape[1])
+    return ExactIndex((segment_from_batches([rows], len(rows), rows.shape[1]),), rows.shape[1])
 
 
 def best(index: ExactIndex, query: np.ndarray, k: int, mask: np.ndarray | None = None) -> list[int]:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,13 +22,14 @@ from .footprint import bbox_of_boxes
 from .lease import writer_lease
 from .lock import writer_lock
 from .manifest import Manifest, ModelIdentity
+from .masks import mask_of
 from .notes import SourceNotes
 from .ranking import Mode, Ranking
 from .record import Record
 from .reports import VerifyReport
 from .schema import BBOX_COLUMNS, check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
-from .storage import connect, local_directory, open_table, quote, storage_errors
+from .storage import connect, local_directory, open_table, storage_errors
 from .view import View
 
 __all__ = ["AddResult", "Archive", "CompactResult", "RowSource"]
@@ -386,13 +386,14 @@ class Archive:
         where = ids if isinstance(ids, Filter) else Filter(ids=tuple(ids))
         with self.writing(wait), self._guard, storage_errors(self.uri, "removing records"):
             snapshot = self.snapshot()
-            mask = snapshot.mask(where)
+            mask = mask_of(snapshot, where)
             if mask is None:
                 return int(self._table.delete("true").num_deleted_rows)
-            doomed = snapshot.ids(np.flatnonzero(mask))
-            if not doomed:
+            doomed = snapshot.row_ids[mask]
+            if not len(doomed):
                 return 0
-            return int(self._table.delete(f"id IN ({', '.join(map(quote, doomed))})").num_deleted_rows)
+            # By row ids Lance looks at nothing else; by ids it would compare every record's.
+            return int(self._table.delete(f"_rowid IN ({', '.join(map(str, doomed.tolist()))})").num_deleted_rows)
 
     def compact(self, *, wait: float = 10.0) -> CompactResult:
         """Rewrite what deletes and updates left scattered, and remove the bytes of everything that is gone.

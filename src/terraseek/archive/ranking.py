@@ -13,6 +13,7 @@ from ..errors import QueryError
 from ..typing import FloatArray
 from .ann import ann_candidates
 from .filters import Filter
+from .masks import mask_of
 from .record import Record
 from .snapshot import Snapshot
 
@@ -58,7 +59,7 @@ def rank(snapshot: Snapshot, query_D: FloatArray, k: int, where: Filter, mode: M
     """
     if mode not in get_args(Mode):
         raise QueryError(f"unknown mode {mode!r}; known: {', '.join(get_args(Mode))}")
-    mask = snapshot.mask(where)
+    mask = mask_of(snapshot, where)
     matched = snapshot.size if mask is None else int(np.count_nonzero(mask))
     positions: Positions
     scores: NDArray[np.float64]

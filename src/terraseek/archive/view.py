@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from ..errors import NotFoundError, UsageError
 from ..typing import FloatArray
 from .filters import Filter
+from .masks import mask_of
 from .ranking import Mode, Ranking, rank
 from .record import Record
 from .schema import check_vectors
 from .snapshot import Snapshot
 from .storage import storage_errors
+from .values import given_labels, predicted_labels
 
 __all__ = ["View"]
 
@@ -102,7 +104,7 @@ class View:
         """
         condition = where or Filter()
         with storage_errors(self.uri, "counting facets"):
-            mask = self.snapshot.mask(condition)
+            mask = mask_of(self.snapshot, condition)
 
             def counted(having: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
                 return {at: len(rows) if mask is None else int(mask[rows].sum()) for at, rows in having.items()}
@@ -110,13 +112,13 @@ class View:
             column = self.snapshot.column("collection")
             collections = (column if mask is None else column.filter(pa.array(mask))).value_counts().to_pylist()
             return {
-                "labels": _most_first(counted(self.snapshot.given_labels())),
-                "predicted": _most_first(counted(self.snapshot.predicted_labels(float(condition.min_score)))),
+                "labels": _most_first(counted(given_labels(self.snapshot))),
+                "predicted": _most_first(counted(predicted_labels(self.snapshot, float(condition.min_score)))),
                 "collections": _most_first({found["values"]: found["counts"] for found in collections}),
             }
 
     def _positions(self, where: Filter) -> NDArray[np.int64]:
-        mask = self.snapshot.mask(where)
+        mask = mask_of(self.snapshot, where)
         return np.arange(self.snapshot.size) if mask is None else np.flatnonzero(mask)
 
     def _find(self, ids: Sequence[str]) -> NDArray[np.int64]:
