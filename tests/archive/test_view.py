@@ -49,3 +49,11 @@ def test_damage_is_not_taken_for_compaction(filled: Archive) -> None:
         filled.read(question)
     with pytest.raises(NotFoundError, match="no record 'nowhere'"):
         filled.view().get(["nowhere"])
+
+
+def test_names_that_no_record_can_have_are_not_there(filled: Archive) -> None:
+    undecodable = b"\xff".decode("utf-8", "surrogateescape")
+    with pytest.raises(NotFoundError, match="no record"):
+        filled.get(["r00001", undecodable])
+    assert filled.count(Filter(ids=("r00001", undecodable, "r00001"))) == 1
+    assert filled.remove([undecodable]) == 0

@@ -2,65 +2,36 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..errors import CorruptError, NotFoundError, UsageError
 from ..typing import Encoder, FloatArray
 from .ann import build_index, index_status
+from .changes import AddResult, CompactResult, RowSource, append_or_merge, merge, remove_rows
 from .compaction import compact_table
 from .filters import Filter
-from .footprint import bbox_of_boxes
 from .lease import writer_lease
 from .lock import writer_lock
 from .manifest import Manifest, ModelIdentity
-from .masks import mask_of
 from .notes import SourceNotes
 from .ranking import Mode, Ranking
 from .record import Record
 from .reports import VerifyReport
-from .schema import BBOX_COLUMNS, check_vectors, latest_of_each, records_schema, records_table
+from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
+from .status import summary
 from .storage import connect, local_directory, open_table, storage_errors
+from .versions import Versions
 from .view import View
 
 __all__ = ["AddResult", "Archive", "CompactResult", "RowSource"]
 
 RECORDS = "records"
-SETTLED_NS = 1_000_000_000
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AddResult:
-    """What an `add` did: records that are new, records that replaced one with the same id."""
-
-    added: int
-    updated: int
-
-
-@dataclass(frozen=True)
-class RowSource:
-    """Rows of the records table that lie elsewhere: their `ids`, in parts, and how to read them (`open`)."""
-
-    ids: Sequence[pa.Array]
-    open: Callable[[], pa.RecordBatchReader]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompactResult:
-    """Bytes on disk before and after; None where the storage does not tell."""
-
-    bytes_before: int | None
-    bytes_after: int | None
 
 
 class Archive:
@@ -88,11 +59,7 @@ class Archive:
         self.manifest = manifest
         self._directory = local_directory(uri)
         self.connection = connection
-        self._table = table
-        self._snapshot: Snapshot | None = None
-        self._version = 0
-        self._settled: int | None = None
-        self._guard = threading.RLock()
+        self._versions = Versions(uri, connection, RECORDS, table)
         self._notes = SourceNotes(uri, connection)
 
     # -- making and opening ---------------------------------------------------------------------------------------
@@ -187,43 +154,7 @@ class Archive:
 
     def snapshot(self) -> Snapshot:
         """The newest version, pinned: it stays as it is whatever is written meanwhile."""
-        with self._guard:
-            while True:
-                version = self._newest()
-                try:
-                    return self._snapshot_of(version)
-                except CorruptError:
-                    if self._newest() == version:  # else it was compacted away while it was being read
-                        raise
-
-    def _newest(self) -> int:
-        """Number of the newest version; on a local disk it costs a look at a folder where nothing was committed."""
-        changed = self._changed_at()
-        if changed is None or changed != self._settled:
-            with storage_errors(self.uri, "reading it"):
-                self._table.checkout_latest()
-                self._version = int(self._table.version)
-            # Two commits within a tick of the file system's clock show one time: only a time long past is trusted.
-            self._settled = changed if changed is not None and time.time_ns() - changed > SETTLED_NS else None
-        return self._version
-
-    def _changed_at(self) -> int | None:
-        """When the folder of versions last changed, in ns; None where there is no folder to look at."""
-        if self._directory is None:
-            return None
-        try:
-            return (self._directory / f"{RECORDS}.lance" / "_versions").stat().st_mtime_ns
-        except OSError:
-            return None
-
-    def _snapshot_of(self, version: int) -> Snapshot:
-        previous = self._snapshot
-        if previous is None or previous.version != version:
-            with storage_errors(self.uri, "reading it"):
-                table = open_table(self.connection, RECORDS, self.uri, version)
-                fresh = Snapshot.load(table, version) if previous is None else previous.successor(table, version)
-            self._snapshot = previous = fresh
-        return previous
+        return self._versions.snapshot()
 
     def view(self) -> View:
         """The newest version, for several questions that must agree; see `read`."""
@@ -242,14 +173,14 @@ class Archive:
             try:
                 return question(view)
             except CorruptError:
-                with self._guard:
-                    if self._newest() == view.version:
+                with self._versions.guard:
+                    if self._versions.newest() == view.version:
                         raise
 
     def __len__(self) -> int:
-        with self._guard, storage_errors(self.uri, "counting its records"):
-            self._table.checkout_latest()
-            return int(self._table.count_rows())
+        with self._versions.guard, storage_errors(self.uri, "counting its records"):
+            self._versions.table.checkout_latest()
+            return int(self._versions.table.count_rows())
 
     def count(self, where: Filter) -> int:
         """How many records pass a filter."""
@@ -284,9 +215,9 @@ class Archive:
                 "schema": 1,
                 "uri": self.uri,
                 "format": self.manifest.format,
-                **self.read(_summary),
+                **self.read(summary),
                 "model": asdict(self.model),
-                "index": index_status(self._table),
+                "index": index_status(self._versions.table),
                 "bytes": self._bytes(),
             }
 
@@ -340,12 +271,10 @@ class Archive:
         schema = records_schema(self.dim, self.manifest.to_metadata())
         batch = records_table([records[at] for at in last], unit_ND[last], schema)
         result = AddResult(added=0, updated=0)
-        with self.writing(wait), self._guard, storage_errors(self.uri, "adding records"):
+        with self.writing(wait), self._versions.guard, storage_errors(self.uri, "adding records"):
             if len(batch):
-                self._table.checkout_latest()
-                merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-                done = merge.execute(batch)
-                result = AddResult(added=done.num_inserted_rows, updated=done.num_updated_rows)
+                self._versions.table.checkout_latest()
+                result = merge(self._versions.table, batch)
             if complete:
                 self._notes.write(complete, self.snapshot().source_counts(list(complete)))
         return result
@@ -360,18 +289,8 @@ class Archive:
         Raises:
             BusyError: another writer holds the archive.
         """
-        with self.writing(wait), self._guard, storage_errors(self.uri, "adding records"):
-            snapshot = self.snapshot()
-            count = sum(map(len, rows.ids))
-            if not count:
-                return AddResult(added=0, updated=0)
-            known = snapshot.column("id")
-            if not any(pc.any(pc.is_in(ids, value_set=known)).as_py() for ids in rows.ids):
-                self._table.add(rows.open())  # appending keeps nothing in memory, merging the ids at least
-                return AddResult(added=count, updated=0)
-            merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            done = merge.execute(rows.open())
-            return AddResult(added=done.num_inserted_rows, updated=done.num_updated_rows)
+        with self.writing(wait), self._versions.guard, storage_errors(self.uri, "adding records"):
+            return append_or_merge(self._versions.table, self.snapshot(), rows)
 
     def remove(self, ids: Sequence[str] | Filter, *, wait: float = 10.0) -> int:
         """Take records out, in one commit; their bytes go with the next `compact`.
@@ -384,26 +303,18 @@ class Archive:
             How many were removed.
         """
         where = ids if isinstance(ids, Filter) else Filter(ids=tuple(ids))
-        with self.writing(wait), self._guard, storage_errors(self.uri, "removing records"):
-            snapshot = self.snapshot()
-            mask = mask_of(snapshot, where)
-            if mask is None:
-                return int(self._table.delete("true").num_deleted_rows)
-            doomed = snapshot.row_ids[mask]
-            if not len(doomed):
-                return 0
-            # By row ids Lance looks at nothing else; by ids it would compare every record's.
-            return int(self._table.delete(f"_rowid IN ({', '.join(map(str, doomed.tolist()))})").num_deleted_rows)
+        with self.writing(wait), self._versions.guard, storage_errors(self.uri, "removing records"):
+            return remove_rows(self._versions.table, self.snapshot(), where)
 
     def compact(self, *, wait: float = 10.0) -> CompactResult:
         """Rewrite what deletes and updates left scattered, and remove the bytes of everything that is gone.
 
         Readers that still use an older version move on to the newest with their next call.
         """
-        with self.writing(wait), self._guard, storage_errors(self.uri, "compacting it"):
+        with self.writing(wait), self._versions.guard, storage_errors(self.uri, "compacting it"):
             before = self._bytes()
-            self._table.checkout_latest()
-            compact_table(self._table, RECORDS, "id", self.uri)
+            self._versions.table.checkout_latest()
+            compact_table(self._versions.table, RECORDS, "id", self.uri)
             self._notes.compact(self._present())
             return CompactResult(bytes_before=before, bytes_after=self._bytes())
 
@@ -413,9 +324,9 @@ class Archive:
         Raises:
             UsageError: there are too few records to be worth one.
         """
-        with self.writing(wait), self._guard, storage_errors(self.uri, "building the index"):
-            self._table.checkout_latest()
-            build_index(self._table)
+        with self.writing(wait), self._versions.guard, storage_errors(self.uri, "building the index"):
+            self._versions.table.checkout_latest()
+            build_index(self._versions.table)
 
     # -- sources --------------------------------------------------------------------------------------------------
 
@@ -424,12 +335,12 @@ class Archive:
 
         A source whose records have all been removed is not among them; one that gave no records (all nodata) is.
         """
-        with self._guard:
+        with self._versions.guard:
             return self._notes.read(self._present())
 
     def forget_sources(self, sources: frozenset[str] | None) -> None:
         """Note these sources (None: all) as incomplete, so that they are read again when next added."""
-        with self.writing(), self._guard:
+        with self.writing(), self._versions.guard:
             self._notes.forget(sources)
 
     def _present(self) -> set[str]:
@@ -438,19 +349,3 @@ class Archive:
                 return set(view.snapshot.column("source").unique().to_pylist())
 
         return self.read(sources)
-
-
-def _summary(view: View) -> dict[str, Any]:
-    snapshot, facets = view.snapshot, view.facets()
-    moments = pc.min_max(snapshot.column("datetime")).as_py()
-    columns = snapshot.columns(BBOX_COLUMNS)
-    return {
-        "version": view.version,
-        "records": snapshot.size,
-        "collections": facets["collections"],
-        "labels": facets["labels"],
-        "predicted": facets["predicted"],
-        "sources": pc.count_distinct(snapshot.column("source")).as_py(),
-        "bbox": bbox_of_boxes(*(columns[side].to_numpy(zero_copy_only=False) for side in BBOX_COLUMNS)),
-        "datetime": [end and end.isoformat() for end in (moments["min"], moments["max"])],
-    }

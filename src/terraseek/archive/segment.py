@@ -61,16 +61,20 @@ class Segment:
         return np.arange(self.size) if self.live is None else np.flatnonzero(self.live)
 
     @cached_property
+    def _alive(self) -> BoolArray:
+        return np.ones(self.size, np.bool_) if self.live is None else self.live
+
+    @cached_property
     def _rank(self) -> NDArray[np.int64]:
         """How many live rows come before each, where rows have been removed."""
-        return np.cumsum(self.live) - 1
+        return np.cumsum(self._alive) - 1
 
     def _positions(self, rows: NDArray[np.int64]) -> Positions:
         return self.first + (rows if self.live is None else self._rank[rows])
 
     @cached_property
     def _live_bits(self) -> NDArray[np.uint8]:
-        return np.packbits(self.live if self.live is not None else np.ones(self.size, np.bool_), bitorder="little")
+        return np.packbits(self._alive, bitorder="little")
 
     def at(self, positions: Positions) -> FloatArray:
         """The vectors at positions of this segment, (len(positions), D)."""

@@ -68,11 +68,13 @@ def _values(snapshot: Snapshot, name: str) -> NDArray[Any]:
     encoded = snapshot.column("properties").dictionary_encode()
     found = [_lookup(json.loads(text), name) for text in encoded.dictionary.to_pylist()]
     at = encoded.indices.to_numpy(zero_copy_only=False)
+    column: NDArray[Any] = np.empty(len(found), object)
     if all(isinstance(value, float) or type(value) is int or value is None for value in found):
-        return np.array([_number(value) for value in found], np.float64)[at]
-    column = np.empty(len(found), object)
-    column[:] = [None if isinstance(value, (list, dict)) else value for value in found]
-    return column[at]
+        column = np.array([_number(value) for value in found], np.float64)
+    else:
+        column[:] = [None if isinstance(value, (list, dict)) else value for value in found]
+    values: NDArray[Any] = column[at]
+    return values
 
 
 def _number(value: float | None) -> float:

@@ -1,0 +1,30 @@
+"""What an archive holds, in short."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.compute as pc
+
+from .footprint import bbox_of_boxes
+from .schema import BBOX_COLUMNS
+from .view import View
+
+__all__ = ["summary"]
+
+
+def summary(view: View) -> dict[str, Any]:
+    """Version, number of records, labels, collections, sources, extent and time of a view, as JSON values."""
+    snapshot, facets = view.snapshot, view.facets()
+    moments = pc.min_max(snapshot.column("datetime")).as_py()
+    columns = snapshot.columns(BBOX_COLUMNS)
+    return {
+        "version": view.version,
+        "records": snapshot.size,
+        "collections": facets["collections"],
+        "labels": facets["labels"],
+        "predicted": facets["predicted"],
+        "sources": pc.count_distinct(snapshot.column("source")).as_py(),
+        "bbox": bbox_of_boxes(*(columns[side].to_numpy(zero_copy_only=False) for side in BBOX_COLUMNS)),
+        "datetime": [end and end.isoformat() for end in (moments["min"], moments["max"])],
+    }

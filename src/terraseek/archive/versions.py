@@ -1,0 +1,76 @@
+"""Following an archive from version to version."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from ..errors import CorruptError
+from .snapshot import Snapshot
+from .storage import local_directory, open_table, storage_errors
+
+__all__ = ["Versions"]
+
+SETTLED_NS = 1_000_000_000
+
+
+class Versions:
+    """The versions of a table, of which the newest is kept in memory as a `Snapshot`.
+
+    Attributes:
+        guard: held by whoever moves `table` to another version or changes it.
+        table: moves along with what is written, through it or by others.
+    """
+
+    def __init__(self, uri: str, connection: Any, name: str, table: Any) -> None:
+        self.table = table
+        self.guard = threading.RLock()
+        self._uri = uri
+        self._connection = connection
+        self._name = name
+        directory = local_directory(uri)
+        self._home = None if directory is None else directory / f"{name}.lance" / "_versions"
+        self._snapshot: Snapshot | None = None
+        self._version = 0
+        self._settled: int | None = None
+
+    def newest(self) -> int:
+        """Number of the newest version; on a local disk it costs a look at a folder where nothing was committed."""
+        changed = self._changed_at()
+        if changed is None or changed != self._settled:
+            with storage_errors(self._uri, "reading it"):
+                self.table.checkout_latest()
+                self._version = int(self.table.version)
+            # Two commits within a tick of the file system's clock show one time: only a time long past is trusted.
+            self._settled = changed if changed is not None and time.time_ns() - changed > SETTLED_NS else None
+        return self._version
+
+    def snapshot(self) -> Snapshot:
+        """The newest version, pinned: it stays as it is whatever is written meanwhile."""
+        with self.guard:
+            while True:
+                version = self.newest()
+                try:
+                    return self._snapshot_of(version)
+                except CorruptError:
+                    if self.newest() == version:  # else it was compacted away while it was being read
+                        raise
+
+    def _changed_at(self) -> int | None:
+        """When the folder of versions last changed, in ns; None where there is no folder to look at."""
+        if self._home is None:
+            return None
+        try:
+            return self._home.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def _snapshot_of(self, version: int) -> Snapshot:
+        previous = self._snapshot
+        if previous is None or previous.version != version:
+            with storage_errors(self._uri, "reading it"):
+                table = open_table(self._connection, self._name, self._uri, version)
+                fresh = Snapshot.load(table, version) if previous is None else previous.successor(table, version)
+            self._snapshot = previous = fresh
+        return previous
