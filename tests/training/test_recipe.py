@@ -30,8 +30,9 @@ def test_recipes_of_the_project_name_things_that_exist(path: Path) -> None:
     assert [str(parse_measure(name)) for name in recipe.trainer.select] == list(recipe.trainer.select)
 
 
-def test_the_recipe_for_captions_names_things_that_exist() -> None:
-    path = RECIPES[0].with_name("rsicd10k-kamcl.toml")
+@pytest.mark.parametrize("name", ["rsicd10k-kamcl", "ucm-joint"])
+def test_recipes_for_captions_name_things_that_exist(name: str) -> None:
+    path = RECIPES[0].with_name(f"{name}.toml")
     recipe = load_recipe(path)
     assert (recipe.name, recipe.data.root) == (path.stem, None)
     assert recipe.data.name in DATASETS
@@ -40,6 +41,8 @@ def test_the_recipe_for_captions_names_things_that_exist() -> None:
     from_mapping(TextNetworkConfig, recipe.text.network)
     for term in (recipe.objectives.contrast, recipe.objectives.triplet):
         build_cross_modal_loss(term.loss, **term.options)
+    assert recipe.loss.name in LOSSES
+    assert (recipe.objectives.labels.weight > 0) == (name == "ucm-joint")
 
 
 @pytest.mark.parametrize("name", ["ucmerced-macl", "ml-aid-macl"])
