@@ -151,7 +151,8 @@ def thumbnail(
 ) -> bytes:
     """Encode `image`, (H, W, 3) uint8, as a small picture whose longer side is at most `size` pixels."""
     picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    # First by a whole number, which takes a tenth of the time: half of a 256-pixel chip is such a thumbnail already.
+    picture.thumbnail((size, size), Image.Resampling.BICUBIC, reducing_gap=1.0)
     buffer = io.BytesIO()
     picture.save(buffer, form, quality=quality)
     return buffer.getvalue()

@@ -118,3 +118,29 @@ def test_every_footprint_is_valid_and_holds_its_centre(
     # The centre may lie on the cut itself; near it is near enough.
     turned = [shapely.Point(longitude + turn, latitude) for turn in (-360, 0, 360)]
     assert min(footprint.distance(point) for point in turned) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        (32618, Affine(10, 0, 5e5, 0, -10, 4e6)),
+        (32618, Affine(7, 7, 5e5, 7, -7, 4e6)),  # rotated
+        (4326, Affine(0.5, 0, -190, 0, -0.5, 95)),  # off the globe, across the antimeridian
+        (3995, Affine(20_000, 0, -4e6, 0, -20_000, 4e6)),  # around the pole
+        (32601, Affine(1000, 0, 0, 0, -1000, 9e6)),  # bent edges
+    ],
+)
+def test_many_windows_at_once_lie_where_each_lies_by_itself(crs: int, transform: Affine) -> None:
+    reference = place(crs, transform)
+    windows = np.random.default_rng(0).integers([0, 0, 1, 1], [700, 380, 64, 64], (60, 4)).tolist()
+    together = reference.footprints(windows)
+    for window, footprint in zip(windows, together, strict=True):
+        alone = reference.footprint(*window)
+        assert (footprint is None) == (alone is None)
+        if footprint is not None and alone is not None:
+            assert footprint.normalize().equals_exact(alone.normalize(), 1e-9)
+            assert footprint.geom_type == "MultiPolygon" or shapely.is_ccw(footprint.exterior)
+
+
+def test_no_windows_have_no_outlines() -> None:
+    assert place(4326, Affine.identity()).footprints([]) == []

@@ -105,3 +105,18 @@ def test_large_scenes_without_overviews_are_sampled_all_over(write_raster: Write
         low, high = np.percentile(sample_pixels(raster, (0,)), (2, 98))
     assert low == pytest.approx(0.02 * 8192, abs=0.03 * 8192)
     assert high == pytest.approx(0.98 * 8192, abs=0.03 * 8192)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", ">u2", "int32", "float32"])
+def test_samples_of_every_type_are_scaled_alike_in_small_pieces_and_large(kind: str) -> None:
+    # Large pieces of 8 and 16 bits go through a table of all values, small ones do not.
+    dtype = np.dtype(kind)
+    rng = np.random.default_rng(0)
+    low, high = (-1000, 30_000) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    pixels = rng.integers(low, high, (400, 350, 2)).astype(dtype)
+    valid = rng.random((400, 350)) < 0.9
+    stretch = Stretch(np.array([20, -50], np.float32), np.array([90, 3000], np.float32))
+    expected = (pixels.astype(np.float32) - stretch.low_B) * (np.float32(255) / (stretch.high_B - stretch.low_B))
+    expected = np.where(valid[..., None], np.clip(np.rint(expected), 0, 255), 0)
+    np.testing.assert_array_equal(stretch.apply(pixels, valid), expected)
+    np.testing.assert_array_equal(stretch.apply(pixels[:20], valid[:20]), expected[:20])

@@ -150,7 +150,7 @@ def _scene_pieces(
             cut.pixels_HWB,
             properties,
             window=tuple(cut.window),
-            footprint=source.footprint if place is None else place.footprint(*cut.window),
+            footprint=source.footprint if place is None else cut.footprint,
         )
         yield Piece(record, cut.pixels_HWB)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
 from ..errors import ConfigError, ImageError
 from ..typing import BoolArray, ImageArray
@@ -57,12 +58,16 @@ class ChipConfig:
 
 @dataclass(frozen=True)
 class Chip:
-    """One chip: the `window` of the scene it shows, its `scale`, its pixels (H, W, B), the share of them valid."""
+    """One chip: the `window` of the scene it shows, its `scale`, its pixels (H, W, B), the share of them valid.
+
+    `footprint` is its place in EPSG:4326; None where the scene does not tell.
+    """
 
     window: Window
     scale: int
     pixels_HWB: ImageArray = field(repr=False)
     valid: float = 1.0
+    footprint: BaseGeometry | None = field(default=None, repr=False)
 
 
 def plan_windows(width: int, height: int, config: ChipConfig) -> Iterator[tuple[int, Window]]:
@@ -218,10 +223,12 @@ def _read_cells(
         pixels_HWB = stretch.apply(pixels_HWB, valid_HW)
     elif not valid_HW.all():
         pixels_HWB = np.where(valid_HW[..., None], pixels_HWB, np.zeros((), dtype=pixels_HWB.dtype))
-    for row, column in cells:
+    place, windows = raster.georeference, [level.window(column, row) for row, column in cells]
+    footprints = [None] * len(cells) if place is None else place.footprints(windows)
+    for (row, column), footprint in zip(cells, footprints, strict=True):
         chip = _cut(level, pixels_HWB, valid_HW, row, column, row - top, column - left)
         if 1.0 - chip.valid <= max_nodata:
-            yield chip
+            yield replace(chip, footprint=footprint)
 
 
 def _cut(

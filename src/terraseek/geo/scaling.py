@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ _SAMPLE_SIDE = 1024
 _WHOLE_READ_PIXELS = 1 << 24
 _SAMPLE_WINDOWS_PER_SIDE = 16
 _ENOUGH_PIXELS = 4096
+_ROWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +62,34 @@ class Stretch:
 
     def apply(self, pixels_HWB: ImageArray, valid_HW: BoolArray) -> NDArray[np.uint8]:
         """Samples to (H, W, B) uint8; pixels that are not valid become 0."""
-        # In place: this runs on the large pieces that chips are cut from.
-        scaled = pixels_HWB.astype(np.float32)
-        scaled -= self.low_B
-        scaled *= 255.0 / (self.high_B - self.low_B)
-        scaled[~valid_HW] = 0
+        scaled_HWB = np.empty(pixels_HWB.shape, dtype=np.uint8)
+        scale = self._scale_of(pixels_HWB)
+        # By a few rows at a time: copies of a whole piece would come from memory that is fetched anew for each.
+        for first in range(0, len(pixels_HWB), _ROWS_AT_ONCE):
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            for band in range(pixels_HWB.shape[2]):
+                scaled_HWB[rows, :, band] = scale(pixels_HWB[rows, :, band], band)
+        if not valid_HW.all():
+            scaled_HWB[~valid_HW] = 0
+        return scaled_HWB
+
+    def _scale_of(self, pixels_HWB: ImageArray) -> Callable[[NDArray[Any], int], NDArray[np.uint8]]:
+        """What scales samples of a band: `_scaled`, or a table of its results where they are fewer than the pixels."""
+        kind = pixels_HWB.dtype
+        if kind.kind not in "ui" or kind.itemsize > 2 or pixels_HWB[..., 0].size < 2 << 8 * kind.itemsize:
+            return self._scaled
+        unsigned, native = np.dtype(f"u{kind.itemsize}"), kind.newbyteorder("=")
+        values_V = np.arange(1 << 8 * kind.itemsize, dtype=unsigned).view(native)
+        table_BV = [self._scaled(values_V, band) for band in range(pixels_HWB.shape[2])]
+        # "clip" spares the check of every index; none is out of range.
+        return lambda samples, band: table_BV[band].take(samples.astype(native, copy=False).view(unsigned), mode="clip")
+
+    def _scaled(self, samples: NDArray[Any], band: int) -> NDArray[np.uint8]:
+        scaled = samples.astype(np.float32)
+        scaled -= self.low_B[band]
+        scaled *= 255.0 / (self.high_B[band] - self.low_B[band])
         np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled)
-        if pixels_HWB.dtype.kind == "f":
+        if samples.dtype.kind == "f":
             np.nan_to_num(scaled, copy=False, nan=0.0)
         return scaled.astype(np.uint8)
 
