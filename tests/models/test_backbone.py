@@ -32,6 +32,28 @@ def test_levels_have_the_promised_shapes(backbone: Backbone, height: int, width:
         assert level.shape == (1, channels, ceil(height / stride), ceil(width / stride))
 
 
+def test_any_front_leads_to_the_same_levels(backbone: Backbone) -> None:
+    with torch.no_grad():
+        whole = backbone.levels(images())
+        for stages in range(1, len(backbone.stages) + 1):
+            front = backbone.front(images(), stages)
+            assert front.stages == stages
+            for level, expected in zip(backbone.levels(front), whole, strict=True):
+                assert torch.equal(level, expected), f"{stages} stages"
+            assert torch.equal(backbone(front), backbone(images()))
+
+
+def test_the_frozen_stages_are_those_without_a_gap(backbone: Backbone) -> None:
+    first, second, third, *_ = backbone.stages
+    assert backbone.frozen_stages([]) == 0
+    assert backbone.frozen_stages(first[:1]) == 0, "only a part of the first stage"
+    assert backbone.frozen_stages([*first, *second]) == 2
+    assert backbone.frozen_stages([*first, *third]) == 1, "the second is trained"
+    every = [name for name, _ in backbone.named_children()]
+    assert backbone.frozen_stages(every) == len(backbone.stages)
+    assert all(backbone.get_submodule(name) for names in backbone.stages for name in names)
+
+
 def test_features_are_the_pooled_last_level(backbone: Backbone) -> None:
     with torch.no_grad():
         features = backbone(images())

@@ -37,6 +37,8 @@ class TinyBackbone(Backbone):
     mean: ClassVar = (127.0, 127.0, 127.0)
     std: ClassVar = (64.0, 64.0, 64.0)
     stem: ClassVar = "stem.weight"
+    stages: ClassVar = (("stem_conv", "bn"), (), (), ("last",))
+    level_stages: ClassVar = (1, 2, 3, 4)
 
     def __init__(self, bands: int) -> None:
         super().__init__()
@@ -45,9 +47,10 @@ class TinyBackbone(Backbone):
         self.bn = nn.BatchNorm2d(8)
         self.last = nn.Conv2d(8, 16, 3, 2, padding=1)
 
-    def levels(self, images_NBHW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x = torch.relu(self.bn(self.stem_conv(images_NBHW)))
-        return x, x, x, torch.relu(self.last(x))
+    def run_stage(self, number: int, x_NCHW: Tensor) -> Tensor:
+        if number == 1:
+            return torch.relu(self.bn(self.stem_conv(x_NCHW)))
+        return torch.relu(self.last(x_NCHW)) if number == 4 else x_NCHW
 
     def pool(self, last_NCHW: Tensor) -> Tensor:
         return last_NCHW.mean((2, 3))

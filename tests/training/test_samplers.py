@@ -16,6 +16,7 @@ from terraseek.training import (
     RepeatFactorBatches,
     SamplerConfig,
     ShuffledBatches,
+    ViewBatches,
     build_sampler,
     label_coverage,
     repeat_factors,
@@ -188,3 +189,19 @@ def test_labels_that_never_occur_alone_in_a_split() -> None:
     nothing = np.zeros((20, 3), np.uint8)
     assert len(list(LabelAwareBatches(nothing, 8, 2, 2))) == 2
     assert len(list(RepeatFactorBatches(nothing, 8, 0.5))) == 2
+
+
+def test_view_batches_take_every_view_once_in_a_round() -> None:
+    count, views = 10, 3
+    rows = ShuffledBatches(count, 5, seed=4)
+    batches = ViewBatches(rows, views)
+    taken: dict[int, list[int]] = {row: [] for row in range(count)}
+    for epoch in range(views):
+        batches.set_epoch(epoch)
+        drawn = [index for batch in batches for index in batch]
+        assert [index % count for index in drawn] == [row for batch in rows for row in batch]
+        for index in drawn:
+            taken[index % count].append(index // count)
+    assert all(sorted(each) == list(range(views)) for each in taken.values())
+    assert len({each[0] for each in taken.values()}) > 1, "a batch mixes the views"
+    assert len(batches) == len(rows)

@@ -59,13 +59,15 @@ def test_freezing_stops_gradients_and_statistics() -> None:
 def split(count: int, size: int = 4) -> PixelSplit:
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     labels = np.eye(3, dtype=np.uint8)[np.arange(count) % 3]
-    return PixelSplit(images, labels, tuple(f"image{i}" for i in range(count)))
+    return PixelSplit(
+        images=images, labels_NC=labels, names=tuple(f"image{i}" for i in range(count)), key=f"images-{count}"
+    )
 
 
 def test_a_split_reads_whole_batches_in_the_order_asked() -> None:
     whole = split(9)
     batch = whole[[7, 2, 2]]
-    assert np.array_equal(batch.images_NHWB.numpy(), whole.images[[7, 2, 2]])
+    assert np.array_equal(batch.images.numpy(), whole.images[[7, 2, 2]])
     assert np.array_equal(batch.labels_NC.numpy(), whole.labels_NC[[7, 2, 2]])
     assert batch.labels_NC.dtype == torch.float32
     assert batch.ids_N.tolist() == [7, 2, 2]

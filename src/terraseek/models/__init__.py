@@ -1,6 +1,6 @@
 """Networks: backbones, text encoders, heads, the embedders made of them; to and from model directories."""
 
-from .backbone import BACKBONES, Backbone, build_backbone
+from .backbone import BACKBONES, Backbone, Front, build_backbone
 from .efficientnet import EfficientNetLite
 from .embedder import (
     ConceptHead,
@@ -38,6 +38,7 @@ __all__ = [
     "EfficientNetLite",
     "Embedding",
     "ExportReport",
+    "Front",
     "GruText",
     "HierarchicalAggregator",
     "ImageEmbedder",

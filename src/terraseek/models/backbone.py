@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,20 @@ from ..errors import ConfigError, MissingExtraError
 from ..registry import Registry
 from .weights import adapt_bands, load_named, read_pickled_weights, read_weights
 
-__all__ = ["BACKBONES", "Backbone", "build_backbone"]
+__all__ = ["BACKBONES", "Backbone", "Front", "build_backbone"]
+
+
+class Front(NamedTuple):
+    """What the first stages of a backbone made of a batch: all that the other stages need.
+
+    Attributes:
+        stages: how many stages they are.
+        maps: (N, C, H, W) each: the levels that are complete before the last of these stages, then its output. Who
+            needs no more than the means of those levels may put 1 x 1 maps in their place.
+    """
+
+    stages: int
+    maps: tuple[Tensor, ...]
 
 
 class Backbone(nn.Module):
@@ -27,6 +40,8 @@ class Backbone(nn.Module):
         mean: per-band mean that the ImageNet weights expect, on the 0..255 scale, for RGB.
         std: likewise.
         stem: name of the first convolution's weight, the one that depends on the number of bands.
+        stages: names of the modules that are run one after another; the last layer, that of `pool`, is not among them.
+        level_stages: the stages, counted from 1, whose outputs are the four feature maps.
     """
 
     bands: int
@@ -35,18 +50,51 @@ class Backbone(nn.Module):
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
     stem: ClassVar[str]
+    stages: ClassVar[tuple[tuple[str, ...], ...]]
+    level_stages: ClassVar[tuple[int, int, int, int]]
 
-    def levels(self, images_NBHW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Feature maps, (N, C_l, H / stride_l, W / stride_l) rounded up, for strides 4, 8, 16, 32."""
+    def run_stage(self, number: int, x_NCHW: Tensor) -> Tensor:
+        """Output of one stage, counted from 1, from that of the stage before it or, for the first, from images."""
         raise NotImplementedError
+
+    def front(self, images_NBHW: Tensor, stages: int) -> Front:
+        """What the first `stages` make of preprocessed images; `levels` and `forward` go on from there."""
+        maps, x = [], images_NBHW
+        for number in range(1, stages + 1):
+            x = self.run_stage(number, x)
+            if number in self.level_stages or number == stages:
+                maps.append(x)
+        return Front(stages, tuple(maps))
+
+    def levels(self, images: Tensor | Front) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Feature maps, (N, C_l, H / stride_l, W / stride_l) rounded up, for strides 4, 8, 16, 32.
+
+        Args:
+            images: preprocessed images, (N, B, H, W), or what the first stages made of them.
+        """
+        done, maps = images if isinstance(images, Front) else Front(0, (images,))
+        kept, x = list(maps if done in self.level_stages else maps[:-1]), maps[-1]
+        for number in range(done + 1, self.level_stages[-1] + 1):
+            x = self.run_stage(number, x)
+            if number in self.level_stages:
+                kept.append(x)
+        first, second, third, last = kept
+        return first, second, third, last
+
+    def frozen_stages(self, names: Sequence[str]) -> int:
+        """How many of the first stages consist of nothing but the named modules and what lies in them."""
+        frozen = [
+            all(any(f"{part}.".startswith(f"{name}.") for name in names) for part in each) for each in self.stages
+        ]
+        return (*frozen, False).index(False)
 
     def pool(self, last_NCHW: Tensor) -> Tensor:
         """Pooled features, (N, F), of the last of the `levels`."""
         raise NotImplementedError
 
-    def forward(self, images_NBHW: Tensor) -> Tensor:
-        """Pooled features, (N, F), of preprocessed images."""
-        return self.pool(self.levels(images_NBHW)[-1])
+    def forward(self, images: Tensor | Front) -> Tensor:
+        """Pooled features, (N, F), of preprocessed images, (N, B, H, W), or of what the first stages made of them."""
+        return self.pool(self.levels(images)[-1])
 
     @staticmethod
     def canonical_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

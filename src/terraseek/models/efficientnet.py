@@ -38,7 +38,6 @@ _STAGES = (
     _Stage(5, 2, 6, 192, 4),
     _Stage(3, 1, 6, 320, 1),
 )
-_LEVEL_STAGES = (1, 2, 4, 6)  # the last stage at strides 4, 8, 16 and 32
 _STEM, _HEAD = 32, 1280  # Lite variants scale neither
 
 
@@ -119,6 +118,8 @@ class EfficientNetLite(Backbone):
     mean: ClassVar = (127.0, 127.0, 127.0)
     std: ClassVar = (128.0, 128.0, 128.0)
     stem: ClassVar = "conv_stem.weight"
+    stages: ClassVar = (("conv_stem", "bn1"), *((f"blocks.{number}",) for number in range(len(_STAGES))))
+    level_stages: ClassVar = (3, 4, 6, 8)  # the last at strides 4, 8, 16 and 32
 
     def __init__(self, width: float, depth: float, bands: int = 3) -> None:
         super().__init__()
@@ -143,20 +144,17 @@ class EfficientNetLite(Backbone):
         self.blocks = nn.Sequential(*stages)
         self.conv_head = _convolution(inputs, _HEAD)
         self.bn2 = _norm(_HEAD)
-        first, second, third, last = (channels[stage] for stage in _LEVEL_STAGES)
+        first, second, third, last = (channels[stage - 2] for stage in self.level_stages)
         self.level_channels = (first, second, third, last)
         self.dim = _HEAD
         init_convolutions(self)
 
-    def levels(self, images_NBHW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Outputs of the last stage at each stride."""
-        x = F.relu6(self.bn1(self.conv_stem(images_NBHW)))
-        kept = []
-        for number, stage in enumerate(self.blocks):
-            x = stage(x)
-            if number in _LEVEL_STAGES:
-                kept.append(x)
-        return kept[0], kept[1], kept[2], kept[3]
+    def run_stage(self, number: int, x_NCHW: Tensor) -> Tensor:
+        """The first convolution, then one group of blocks after another."""
+        if number == 1:
+            return F.relu6(self.bn1(self.conv_stem(x_NCHW)))
+        output: Tensor = self.blocks[number - 2](x_NCHW)
+        return output
 
     def pool(self, last_NCHW: Tensor) -> Tensor:
         """The 1 x 1 convolution to 1,280 channels, then the mean over all positions."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..config import from_mapping, to_mapping
 from ..encoders import ModelConfig
 from ..errors import ConfigError
-from .backbone import BACKBONES, Backbone, build_backbone
+from .backbone import BACKBONES, Backbone, Front, build_backbone
 from .hierarchical import HierarchicalAggregator
 
 __all__ = [
@@ -140,7 +140,7 @@ def finish(latent_ND: Tensor, concept_head: ConceptHead | None) -> Embedding:
 
 
 class ImageEmbedder(nn.Module):
-    """Preprocessed images to unit vectors.
+    """Preprocessed images to unit vectors; in place of images all methods take what a backbone's `front` made of them.
 
     Args:
         backbone: gives the feature maps.
@@ -168,12 +168,10 @@ class ImageEmbedder(nn.Module):
         self.concept_head = concept_head
         self.dim = dim
 
-    def features(self, images_NBHW: Tensor) -> Tensor:
+    def features(self, images: Tensor | Front) -> Tensor:
         """Pooled features, (N, F), before the head."""
         features: Tensor = (
-            self.backbone(images_NBHW)
-            if self.aggregator is None
-            else self.aggregator(self.backbone.levels(images_NBHW))
+            self.backbone(images) if self.aggregator is None else self.aggregator(self.backbone.levels(images))
         )
         return features
 
@@ -181,13 +179,13 @@ class ImageEmbedder(nn.Module):
         """Unit vectors and concept scores of features."""
         return finish(self.head(features_NF), self.concept_head)
 
-    def outputs(self, images_NBHW: Tensor) -> Embedding:
+    def outputs(self, images: Tensor | Front) -> Embedding:
         """Unit vectors and concept scores of preprocessed images."""
-        return self.embed(self.features(images_NBHW))
+        return self.embed(self.features(images))
 
-    def forward(self, images_NBHW: Tensor) -> Tensor:
-        """Unit vectors, (N, D) float32, of preprocessed images."""
-        return self.outputs(images_NBHW).vectors_ND
+    def forward(self, images: Tensor | Front) -> Tensor:
+        """Unit vectors, (N, D) float32, of preprocessed images, (N, B, H, W)."""
+        return self.outputs(images).vectors_ND
 
 
 def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -> ImageEmbedder:

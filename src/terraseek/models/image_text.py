@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..config import from_mapping, to_mapping
 from ..encoders import ModelConfig, TextConfig
 from ..errors import ConfigError, UsageError
+from .backbone import Front
 from .embedder import (
     ConceptHead,
     Embedding,
@@ -66,9 +67,9 @@ class ImageTextEmbedder(nn.Module):
         self.image, self.text = image, text
         self.dim = image.dim
 
-    def forward(self, images_NBHW: Tensor, tokens_NL: Tensor, mask_NL: Tensor) -> tuple[Embedding, Embedding]:
-        """Both sides of a batch of preprocessed images and tokenized texts."""
-        return self.image.outputs(images_NBHW), self.text.outputs(tokens_NL, mask_NL)
+    def forward(self, images: Tensor | Front, tokens_NL: Tensor, mask_NL: Tensor) -> tuple[Embedding, Embedding]:
+        """Both sides of a batch of preprocessed images (or what a backbone's `front` made of them) and of texts."""
+        return self.image.outputs(images), self.text.outputs(tokens_NL, mask_NL)
 
 
 def text_config(architecture: str, network: TextNetworkConfig | None = None, max_tokens: int = 64) -> TextConfig:

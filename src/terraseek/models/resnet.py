@@ -83,6 +83,8 @@ class ResNet(Backbone):
     mean: ClassVar = (123.675, 116.28, 103.53)
     std: ClassVar = (58.395, 57.12, 57.375)
     stem: ClassVar = "conv1.weight"
+    stages: ClassVar = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+    level_stages: ClassVar = (2, 3, 4, 5)
 
     def __init__(
         self, block: Literal["basic", "bottleneck"], depths: tuple[int, int, int, int], bands: int = 3
@@ -101,14 +103,13 @@ class ResNet(Backbone):
         self.dim = 512 * grown
         init_convolutions(self)
 
-    def levels(self, images_NBHW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Outputs of the four groups of blocks."""
-        x = F.relu(self.bn1(self.conv1(images_NBHW)))
-        x = F.max_pool2d(x, 3, 2, padding=1)
-        first = self.layer1(x)
-        second = self.layer2(first)
-        third = self.layer3(second)
-        return first, second, third, self.layer4(third)
+    def run_stage(self, number: int, x_NCHW: Tensor) -> Tensor:
+        """The first convolution with its pooling, then one group of blocks after another."""
+        if number == 1:
+            return F.max_pool2d(F.relu(self.bn1(self.conv1(x_NCHW))), 3, 2, padding=1)
+        groups = (self.layer1, self.layer2, self.layer3, self.layer4)
+        output: Tensor = groups[number - 2](x_NCHW)
+        return output
 
     def pool(self, last_NCHW: Tensor) -> Tensor:
         """Mean over all positions."""

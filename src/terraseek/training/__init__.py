@@ -4,8 +4,9 @@ from .augmentation import augment
 from .caption_evaluation import evaluate_captions
 from .caption_table import Captions, CaptionTable, caption_tokenizer
 from .caption_task import ConceptTargets, ImageTextTask, Objectives
-from .datamodule import Batch, ImageData, PixelSplit, band_statistics
+from .datamodule import Batch, ImageData, PixelSplit, Split, band_statistics
 from .evaluation import embed_dataset, evaluate_model
+from .front import FrontLayout, FrontSplit
 from .knowledge import Knowledge, KnowledgeMode, mine_captions, mine_concepts
 from .recipe import (
     ArchitectureConfig,
@@ -31,6 +32,7 @@ from .samplers import (
     LabelAwareBatches,
     RepeatFactorBatches,
     ShuffledBatches,
+    ViewBatches,
     build_sampler,
     label_coverage,
     repeat_factors,
@@ -49,6 +51,8 @@ __all__ = [
     "ContrastConfig",
     "Coverage",
     "DataConfig",
+    "FrontLayout",
+    "FrontSplit",
     "ImageData",
     "ImageTask",
     "ImageTextTask",
@@ -66,8 +70,10 @@ __all__ = [
     "Run",
     "SamplerConfig",
     "ShuffledBatches",
+    "Split",
     "TextSideConfig",
     "TrainerConfig",
+    "ViewBatches",
     "augment",
     "band_statistics",
     "build_sampler",

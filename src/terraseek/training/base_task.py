@@ -18,10 +18,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..encoders import ModelConfig
 from ..errors import ConfigError, IntegrityError
 from ..losses import gather_rows
-from ..models import ImageEmbedder, ImageTextEmbedder
+from ..models import Front, ImageEmbedder, ImageTextEmbedder
 from ..registry import nearest
 from ..typing import FloatArray
 from .augmentation import augment
+from .datamodule import Batch
+from .front import FrontLayout
 from .recipe import AugmentationConfig, OptimizerConfig
 
 __all__ = ["SELECTION", "RetrievalTask", "freeze", "parameter_groups", "warmup_cosine"]
@@ -46,12 +48,14 @@ class RetrievalTask(LightningModule, ABC):
         seed: of augmentation, draws and dropout.
 
     Attributes:
+        front: set where batches hold what the frozen front of the backbone made of the images, not pixels.
         module_name: attribute that holds the network which becomes the model.
         terms: names under which parts of the loss are logged.
     """
 
     mean: Tensor
     std: Tensor
+    front: FrontLayout | None = None
     module_name: str
     terms: tuple[str, ...] = ()
 
@@ -114,6 +118,12 @@ class RetrievalTask(LightningModule, ABC):
         return network
 
     @property
+    def image_side(self) -> ImageEmbedder:
+        """The part of the network that embeds images."""
+        network = self.network_to_export
+        return network.image if isinstance(network, ImageTextEmbedder) else network
+
+    @property
     def backbone_lr(self) -> float:
         """Peak learning rate of the image backbone."""
         return self.optimizer_config.backbone_lr if self.pretrained else self.optimizer_config.lr
@@ -127,12 +137,22 @@ class RetrievalTask(LightningModule, ABC):
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed)
 
+    def training_images(self, batch: Batch, generator: torch.Generator, views: int = 1) -> Tensor | Front:
+        """A batch as the network takes it in training: each image in an augmented view, or in several."""
+        if self.front is not None:
+            return self.front.unpack(batch.images)
+        return torch.cat([self.augmented(batch.images, generator) for _ in range(views)])
+
+    def validation_images(self, batch: Batch) -> Tensor | Front:
+        """A batch as the network takes it in validation."""
+        return self.plain(batch.images) if self.front is None else self.front.unpack(batch.images)
+
     def augmented(self, images_NHWB: Tensor, generator: torch.Generator) -> Tensor:
-        """One augmented view of each image, as the network takes it."""
+        """One augmented view of each image, (N, B, S, S), normalised."""
         return self._normalised(augment(images_NHWB, self.input_size, self.augmentation, generator))
 
     def plain(self, images_NHWB: Tensor) -> Tensor:
-        """Images of the network's input size, as the network takes them."""
+        """Images of the network's input size, (N, B, S, S), normalised."""
         return self._normalised(images_NHWB.permute(0, 3, 1, 2).float())
 
     def _normalised(self, images_NBHW: Tensor) -> Tensor:

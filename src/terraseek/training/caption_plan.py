@@ -21,6 +21,7 @@ from .caption_evaluation import evaluate_captions
 from .caption_table import CaptionTable, caption_tokenizer
 from .caption_task import ConceptTargets, ImageTextTask, Objectives
 from .datamodule import ImageData
+from .front_cache import keep_fronts
 from .knowledge import Knowledge, mine_concepts
 from .plan import Judgement, Plan, base_config, open_splits
 from .recipe import Recipe, TextSideConfig
@@ -82,6 +83,9 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         frozen=recipe.model.freeze,
         seed=recipe.seed,
     )
+
+    if recipe.augmentation.kept_views:
+        data = keep_fronts(task, data, recipe, cache)
 
     def judge(model: Path) -> Judgement:
         found, _ = evaluate_captions(model, dataset, split=recipe.data.val)

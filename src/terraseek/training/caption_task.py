@@ -203,16 +203,16 @@ class ImageTextTask(RetrievalTask):
         if self.image_keys is not None and self.text_keys is not None:
             self.image_keys.update(self.network.image)
             self.text_keys.update(self.network.text)
-        images_NBHW = self.augmented(batch.images_NHWB, generator)
+        inputs = self.training_images(batch, generator)
         drawn = self.captions.draw(batch.ids_N.cpu(), self.per_image, generator)
         tokens_TL, mask_TL = drawn.tokens_TL.to(self.device), drawn.mask_TL.to(self.device)
-        image, text = self.network(images_NBHW, tokens_TL, mask_TL)
+        image, text = self.network(inputs, tokens_TL, mask_TL)
         images = self._side(image, batch.ids_N)
         texts = self._side(text, batch.ids_N[drawn.owner_T.to(self.device)], drawn.text_ids_T.to(self.device))
         keys = images, texts
         if self.image_keys is not None and self.text_keys is not None:
             keys = (
-                images._replace(vectors_ND=gather_rows(self.image_keys(images_NBHW))),
+                images._replace(vectors_ND=gather_rows(self.image_keys(inputs))),
                 texts._replace(vectors_ND=gather_rows(self.text_keys(tokens_TL, mask_TL))),
             )
         terms: dict[str, Callable[[], Tensor]] = {
@@ -233,7 +233,7 @@ class ImageTextTask(RetrievalTask):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Embed a batch of images."""
-        self._seen.append(self.network.image(self.plain(batch.images_NHWB)))
+        self._seen.append(self.network.image(self.validation_images(batch)))
         self._rows.append(batch.ids_N)
 
     def on_validation_epoch_end(self) -> None:

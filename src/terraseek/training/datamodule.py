@@ -18,9 +18,9 @@ from ..data import ImageDataset, PixelCache
 from ..errors import ConfigError, Refused
 from ..typing import FloatArray, ImageArray, LabelArray
 from .recipe import SamplerConfig
-from .samplers import BatchSampler, build_sampler
+from .samplers import BatchSampler, ViewBatches, build_sampler
 
-__all__ = ["Batch", "ImageData", "PixelSplit", "band_statistics"]
+__all__ = ["Batch", "ImageData", "PixelSplit", "Split", "band_statistics"]
 
 _log = logging.getLogger(__name__)
 _EVALUATION_BATCH = 128
@@ -28,28 +28,50 @@ _STATISTICS_IMAGES = 1000  # a band's mean over a thousand images is exact far b
 
 
 class Batch(NamedTuple):
-    """Images (N, S, S, B) as decoded, labels (N, C) float32, and their positions in the split (N,)."""
+    """Images of a split with their labels.
 
-    images_NHWB: Tensor
+    Attributes:
+        images: (N, S, S, B) as decoded; or (N, P) float16, what the first stages made of them (`FrontSplit`).
+        labels_NC: multi-hot, float32.
+        ids_N: positions in the split.
+    """
+
+    images: Tensor
     labels_NC: Tensor
     ids_N: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class PixelSplit(Dataset[Batch]):
-    """One split at one size: a whole batch is read per item, ``split[[3, 1, 2]]``.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Split(Dataset[Batch]):
+    """One split of a data set: a whole batch is read per item, ``split[[3, 1, 2]]``.
 
     Attributes:
-        images: (N, S, S, B), usually a memory map.
         labels_NC: multi-hot labels.
         names: ids of the samples.
         refused: samples that could not be decoded and are not among the N.
+        views: how many forms of each image there are: row `n` in its form `v` is item ``v * N + n``.
     """
 
-    images: ImageArray
     labels_NC: LabelArray
     names: tuple[str, ...]
     refused: tuple[Refused, ...] = ()
+    views: int = 1
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelSplit(Split):
+    """One split at one size.
+
+    Attributes:
+        images: (N, S, S, B), usually a memory map.
+        key: tells these pixels from all others.
+    """
+
+    images: ImageArray
+    key: str
 
     @classmethod
     def open(
@@ -63,10 +85,13 @@ class PixelSplit(Dataset[Batch]):
         cache = PixelCache.build(dataset, size, directory, progress=progress)
         kept = list(cache.kept)
         names = tuple(dataset.samples[i].id for i in kept)
-        return cls(cache.images, dataset.labels_NC[kept], names, cache.refused)
-
-    def __len__(self) -> int:
-        return len(self.names)
+        return cls(
+            images=cache.images,
+            labels_NC=dataset.labels_NC[kept],
+            names=names,
+            refused=cache.refused,
+            key=cache.path.stem,
+        )
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
         # Sorted access reads the map front to back; fancy indexing copies, so the result is writable memory.
@@ -85,7 +110,7 @@ class ImageData(LightningDataModule):
     resampled as search will resample them.
 
     Args:
-        train: training split at the size that crops are taken from.
+        train: training split at the size that crops are taken from; or its views, of which each epoch takes another.
         gallery: the same split at the network's input size; None where validation searches nothing but the queries.
         queries: validation split at the network's input size.
         sampler: how training batches are drawn.
@@ -95,9 +120,9 @@ class ImageData(LightningDataModule):
 
     def __init__(
         self,
-        train: PixelSplit,
-        gallery: PixelSplit | None,
-        queries: PixelSplit,
+        train: Split,
+        gallery: Split | None,
+        queries: Split,
         sampler: SamplerConfig,
         *,
         seed: int = 0,
@@ -107,10 +132,11 @@ class ImageData(LightningDataModule):
         self.train, self.gallery, self.queries = train, gallery, queries
         self.sampler, self.seed, self.workers = sampler, seed, workers
 
-    def batches(self) -> BatchSampler:
+    def batches(self) -> BatchSampler | ViewBatches:
         """This rank's sampler of training batches."""
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        return build_sampler(self.sampler, self.train.labels_NC, seed=self.seed, rank=rank, world_size=world_size)
+        rows = build_sampler(self.sampler, self.train.labels_NC, seed=self.seed, rank=rank, world_size=world_size)
+        return rows if self.train.views == 1 else ViewBatches(rows, self.train.views)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of raw pixels: augmentation happens on the device."""
@@ -120,7 +146,7 @@ class ImageData(LightningDataModule):
         """Queries, then gallery; with several processes each has its share of both."""
         return [self._loader(split, self._shares(len(split))) for split in (self.queries, self.gallery) if split]
 
-    def _loader(self, split: PixelSplit, batches: BatchSampler | list[list[int]]) -> DataLoader[Batch]:
+    def _loader(self, split: Split, batches: BatchSampler | ViewBatches | list[list[int]]) -> DataLoader[Batch]:
         # batch_size None: an item of the split is a whole batch, and the sampler, which yields batches, stands where
         # Lightning looks for `set_epoch`.
         return DataLoader(

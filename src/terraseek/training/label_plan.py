@@ -9,6 +9,7 @@ from ..losses import EmbeddingQueue, LabelStatistics, build_loss
 from ..metrics import parse_measure
 from ..models import build_embedder
 from .evaluation import evaluate_model
+from .front_cache import keep_fronts
 from .plan import Judgement, Plan, base_config, open_splits
 from .recipe import Recipe
 from .record import plain_result
@@ -44,6 +45,8 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         queue=EmbeddingQueue(recipe.loss.queue, dim, labels) if recipe.loss.queue else None,
         seed=recipe.seed,
     )
+    if recipe.augmentation.kept_views:
+        data = keep_fronts(task, data, recipe, cache)
     split = recipe.data
 
     def judge(model: Path) -> Judgement:

@@ -79,6 +79,7 @@ def open_splits(recipe: Recipe, dataset: ImageDataset, cache: Path, gallery: boo
 
 def base_config(recipe: Recipe, dataset: ImageDataset, data: ImageData, **fields: Any) -> ModelConfig:
     """The model's config as far as its image side goes; `fields` are further ones."""
+    assert isinstance(data.train, PixelSplit)
     bands = data.train.images.shape[-1]
     if bands != 3 or data.train.images.dtype != "uint8":
         mean, std = band_statistics(data.train.images)

@@ -360,6 +360,9 @@ class AugmentationConfig:
         contrast: largest relative change of the distance to the mean.
         saturation: largest relative change of the distance to grey.
         views: 1, or 2 independently augmented views of each image in the batch.
+        kept_views: 0 augments anew at every step. V runs the backbone's frozen first parts (`model.freeze`) once over V
+            augmented views of each image, keeps what they give beside the decoded pixels (at 160 pixels, frozen up to
+            "blocks.4", 22 kB a view), and takes one view after another: a step on a CPU then costs a third or less.
     """
 
     symmetries: bool = True
@@ -369,6 +372,7 @@ class AugmentationConfig:
     contrast: float = 0.2
     saturation: float = 0.2
     views: Literal[1, 2] = 1
+    kept_views: int = 0
 
     def __post_init__(self) -> None:
         _check(0 < self.min_area <= 1, f"min_area is {self.min_area}, it must lie in (0, 1]")
@@ -376,6 +380,8 @@ class AugmentationConfig:
         for name in ("brightness", "contrast", "saturation"):
             value = getattr(self, name)
             _check(0 <= value < 1, f"{name} is {value}, it must lie in [0, 1)")
+        _check(self.kept_views >= 0, f"kept_views is {self.kept_views}, it must be at least 0")
+        _check(not self.kept_views or self.views == 1, "kept_views goes with views = 1 alone")
 
 
 @dataclass(frozen=True, kw_only=True)

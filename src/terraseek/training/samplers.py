@@ -24,6 +24,7 @@ __all__ = [
     "LabelAwareBatches",
     "RepeatFactorBatches",
     "ShuffledBatches",
+    "ViewBatches",
     "build_sampler",
     "label_coverage",
     "repeat_factors",
@@ -217,6 +218,33 @@ def build_sampler(
             world_size=world_size,
         )
     return ShuffledBatches(len(labels_NC), config.batch_size, seed=seed, rank=rank, world_size=world_size)
+
+
+class ViewBatches(Sampler[list[int]]):
+    """Batches of a split whose images are kept in several views: each epoch takes the next view of an image.
+
+    Where in the round of its views an image begins is drawn from the seed, so that a batch mixes them.
+
+    Args:
+        rows: draws the images.
+        views: number of views V; image `n` in view `v` is index ``v * N + n``.
+    """
+
+    def __init__(self, rows: BatchSampler, views: int) -> None:
+        self.rows, self.views = rows, views
+        self._first_N = np.random.default_rng((rows.seed, views)).integers(views, size=rows.count)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the draws and the views of this epoch."""
+        self.rows.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        view_N = (self._first_N + self.rows.epoch) % self.views
+        for batch in self.rows:
+            yield (view_N[batch] * self.rows.count + batch).tolist()
 
 
 @dataclass(frozen=True, kw_only=True)

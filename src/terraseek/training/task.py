@@ -74,7 +74,7 @@ class ImageTask(RetrievalTask):
         """Loss of one batch over all ranks, with the queue where there is one."""
         generator = self.begin_step(batch_index)
         views = range(self.augmentation.views)
-        images = torch.cat([self.augmented(batch.images_NHWB, generator) for _ in views])
+        images = self.training_images(batch, generator, len(views))
         labels = torch.cat([batch.labels_NC for _ in views])
         ids = torch.cat([batch.ids_N for _ in views])
         # Before normalisation to unit length: the loss does that itself, unless it wants the length (BCE).
@@ -85,7 +85,7 @@ class ImageTask(RetrievalTask):
 
     def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
         """Embed a batch of queries (data loader 0) or of the gallery (1)."""
-        self._seen[dataloader_idx].append(self.embedder(self.plain(batch.images_NHWB)))
+        self._seen[dataloader_idx].append(self.embedder(self.validation_images(batch)))
         self._rows[dataloader_idx].append(batch.ids_N)
 
     def on_validation_epoch_end(self) -> None:
