@@ -1,27 +1,34 @@
 """What an archive costs beside the bare faiss index inside it, and how that grows with its size.
 
     python benchmarks/archive.py                                  # 10,000, 100,000 and 1,000,000 records of 256 dims
-    python benchmarks/archive.py --sizes 10000 --out figures.json
+    python benchmarks/archive.py --work DIR --parts build index   # fill the archives and build their indexes, once
+    python benchmarks/archive.py --work DIR                       # measure what is kept in DIR, in minutes
+    python benchmarks/archive.py --table                          # the results so far, for docs/scale.md
+    python benchmarks/archive.py --like FEATURES.npz              # are the vectors like real ones?
 
-Each size is one archive in a temporary folder; every figure of a size comes from one run on the same vectors, and
-contestants take turns query by query, so that ratios hold whatever else the machine was doing. Times are medians. Of
-searches the processor time is given too: on a busy machine it tells what an idle one would need.
+Each size is one archive; every figure of a part comes from one run on the same vectors, and contestants take turns
+query by query, so that ratios hold whatever else the machine was doing. Times are medians. The processor time is given
+too: on a busy machine it tells what an idle one would need. Without --work everything is made in a temporary folder;
+with it archives, vectors and indexes stay there with what their making cost, and a later run goes on from them.
 
-Two kinds of vectors. "clustered" has the spectrum and the neighbour distances of real embeddings (measured on
-ImageNet features of UC Merced: nearest neighbour at cosine 0.76); it is what the figures speak of. "noise" is uniform
-on the sphere, where no index can be good; its recall is given beside, up to --noise-up-to records.
+Two kinds of vectors. "clustered" has the spectrum and the neighbour distances of real embeddings (--like shows it); it
+is what the figures speak of. "noise" is uniform on the sphere, where no index can be good; its recall is given beside,
+up to --noise-up-to records.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,43 +36,14 @@ import faiss
 import numpy as np
 import shapely
 
+from _vectors import KINDS, clustered, likeness
 from terraseek.archive import Archive, Filter, ModelIdentity, Record
-from terraseek.archive.ann import index_status
 from terraseek.search import Query, Retriever
 
 Figures = dict[str, float]
-QUERIES = 40
+QUERIES, RECALL_QUERIES = 40, 100
 BATCH = 50_000
-CENTRES = 1_000
-GOALS = {
-    "exact_over_faiss": "<= 1.5",
-    "filter_over_exact": "<= 2",
-    "open_and_first_search_s": "<= 5",
-    "add_1000_s": "<= 2",
-    "remove_1000_and_search_s": "<= 1",
-    "ann_recall_at_10": ">= 0.98",
-    "ann_ms": "<= 10",
-}
-
-
-def spectral(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
-    """Gaussian rows whose variance falls along the axes as that of embeddings does along their principal ones."""
-    return rng.standard_normal((count, dim), dtype=np.float32) * (1 + np.arange(dim, dtype=np.float32)) ** -0.5
-
-
-def clustered(count: int, dim: int, seed: int) -> np.ndarray:
-    """Unit rows around 1,000 centres, of which some have a thousand times the rows of others."""
-    centres = spectral(np.random.default_rng(0), CENTRES, dim)
-    share = 1 / np.arange(1, CENTRES + 1)
-    rng = np.random.default_rng(seed)
-    rows = centres[rng.choice(CENTRES, count, p=share / share.sum())] + 0.7 * spectral(rng, count, dim)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def noise(count: int, dim: int, seed: int) -> np.ndarray:
-    """Unit rows in every direction alike."""
-    rows = np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+PARTS = ("build", "searches", "changes", "index", "ann", "noise")
 
 
 def records(first: int, count: int) -> list[Record]:
@@ -84,55 +62,105 @@ def records(first: int, count: int) -> list[Record]:
     ]
 
 
-def timed(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+def timed(name: str, call: Callable[[], Any]) -> Figures:
+    """Wall and processor time of one call in s."""
+    started, at_work = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - started
+    return {f"{name}_s": time.perf_counter() - started, f"{name}_cpu_s": time.process_time() - at_work}
 
 
 def take_turns(contestants: dict[str, Callable[[np.ndarray], Any]], queries: np.ndarray) -> Figures:
     """Median wall and processor time of each contestant in ms, every query going to all before the next does."""
-    walls: dict[str, list[float]] = {name: [] for name in contestants}
-    busy: dict[str, list[float]] = {name: [] for name in contestants}
+    spent: dict[str, list[Figures]] = {name: [] for name in contestants}
     for contestant in contestants.values():
         contestant(queries[0])
     turns = np.random.default_rng(4)
     for query in queries:
         # In another order each time: who follows whom decides whose data is in the cache and who is interrupted.
         for name in turns.permutation(list(contestants)).tolist():
-            contestant = contestants[name]
-            at_work = time.process_time()
-            walls[name].append(timed(lambda c=contestant, q=query: c(q)))
-            busy[name].append(time.process_time() - at_work)
-    figures = {f"{name}_ms": float(np.median(times) * 1e3) for name, times in walls.items()}
-    return figures | {f"{name}_cpu_ms": float(np.median(times) * 1e3) for name, times in busy.items()}
+            spent[name].append(timed("", lambda c=contestants[name], q=query: c(q)))
+    return {
+        f"{name}{measure}_ms": float(np.median([each[f"{measure}_s"] for each in times]) * 1e3)
+        for name, times in spent.items()
+        for measure in ("", "_cpu")
+    }
 
 
-def build(uri: Path, vectors: np.ndarray) -> tuple[Archive, Figures]:
-    archive = Archive.create(uri, ModelIdentity(fingerprint="benchmark", dim=vectors.shape[1]))
-    started, at_work = time.perf_counter(), time.process_time()
-    for first in range(0, len(vectors), BATCH):
-        last = min(len(vectors), first + BATCH)
-        archive.add(records(first, last - first), vectors[first:last])
-    figures = {"build_s": time.perf_counter() - started, "build_cpu_s": time.process_time() - at_work}
-    size = archive.compact().bytes_after
-    assert size is not None
-    return archive, figures | {"bytes_per_record": size / len(vectors)}
+def memory() -> float:
+    """Resident bytes of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    return float(pages * resource.getpagesize())
 
 
-def searches(archive: Archive, vectors: np.ndarray, queries: np.ndarray) -> Figures:
+@dataclass(frozen=True)
+class Subject:
+    """The archive of one size and kind of vectors, with what stays beside it in its folder."""
+
+    folder: Path
+    kind: str
+    count: int
+    dim: int
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """All its vectors, in memory."""
+        path = self.folder / "vectors.npy"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, KINDS[self.kind](self.count, self.dim, 1))
+        rows: np.ndarray = np.load(path)
+        return rows
+
+    def queries(self, count: int = QUERIES) -> np.ndarray:
+        """Vectors of the same kind that are not in the archive."""
+        return KINDS[self.kind](count, self.dim, 2)
+
+    def open(self) -> Archive:
+        return Archive.open(self.folder / "archive")
+
+    def once(self, name: str, make: Callable[[], Figures]) -> Figures:
+        """What making something cost, which is done only if its note is not in the folder."""
+        note = self.folder / f"{name}.json"
+        if not note.exists():
+            found = make()
+            note.write_text(json.dumps(found), encoding="utf-8")
+        figures: Figures = json.loads(note.read_text(encoding="utf-8"))
+        return figures
+
+    def build(self) -> Figures:
+        return self.once("build", self._build)
+
+    def _build(self) -> Figures:
+        vectors = self.vectors
+        shutil.rmtree(self.folder / "archive", ignore_errors=True)  # one that was not finished
+        archive = Archive.create(self.folder / "archive", ModelIdentity(fingerprint="benchmark", dim=self.dim))
+
+        def fill() -> None:
+            for first in range(0, len(vectors), BATCH):
+                last = min(len(vectors), first + BATCH)
+                archive.add(records(first, last - first), vectors[first:last])
+
+        figures = timed("build", fill)
+        size = archive.compact().bytes_after
+        assert size is not None
+        return figures | {"bytes_per_record": size / len(vectors)}
+
+    def index(self) -> Figures:
+        return self.once("index", lambda: timed("index_build", self.open().build_index))
+
+
+def searches(subject: Subject) -> Figures:
     """Opening, and exact search beside bare faiss."""
+    queries, vectors = subject.queries(), subject.vectors
     faiss.omp_set_num_threads(1)
-    bare = faiss.IndexFlatIP(archive.dim)
+    bare = faiss.IndexFlatIP(subject.dim)
     bare.add(vectors)
-
-    def open_and_search() -> None:
-        Archive.open(archive.uri).search(queries[0], 10).records()
-
+    del vectors
     resident = memory()
-    figures = {"open_and_first_search_s": timed(open_and_search)}
+    archive = subject.open()
+    figures = timed("open_and_first_search", lambda: Archive.open(archive.uri).search(queries[0], 10).records())
     archive.search(queries[0], 10).records()
-    figures["memory_per_record"] = (memory() - resident) / len(vectors)
+    figures["memory_per_record"] = (memory() - resident) / subject.count
     rare, box = Filter(labels_any=("rare",)), Filter(bbox=(0, 0, 36, 17))
     retriever = Retriever(archive)
     figures |= take_turns(
@@ -145,98 +173,152 @@ def searches(archive: Archive, vectors: np.ndarray, queries: np.ndarray) -> Figu
         },
         queries,
     )
-    return figures | {
-        "exact_over_faiss": figures["exact_ms"] / figures["bare_faiss_ms"],
-        "exact_over_faiss_cpu": figures["exact_cpu_ms"] / figures["bare_faiss_cpu_ms"],
-        "page_over_faiss": figures["page_ms"] / figures["bare_faiss_ms"],
-        "filter_over_exact": figures["filter_1_percent_ms"] / figures["exact_ms"],
-        "bbox_over_exact": figures["bbox_1_percent_ms"] / figures["exact_ms"],
-    }
-
-
-def memory() -> float:
-    """Resident bytes of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
-    return float(pages * resource.getpagesize())
-
-
-def changes(archive: Archive, queries: np.ndarray) -> Figures:
-    """Adding and removing 1,000 records, and when the next search sees it."""
-    count = len(archive)
-    fresh, more = records(count, 1000), clustered(1000, archive.dim, 3)
-    figures = {"add_1000_s": timed(lambda: archive.add(fresh, more))}
-    figures["search_after_add_s"] = timed(lambda: archive.search(queries[0], 10))
-    assert archive.search(more[0], 1).ids == (fresh[0].id,)
-    doomed = [record.id for record in fresh]
-    figures["remove_1000_s"] = timed(lambda: archive.remove(doomed))
-    figures["search_after_remove_s"] = timed(lambda: archive.search(queries[0], 10))
-    assert not set(doomed) & set(archive.search(more[0], 10).ids)
-    figures["remove_1000_and_search_s"] = figures["remove_1000_s"] + figures["search_after_remove_s"]
+    ratios = {"exact_over_faiss": ("exact", "bare_faiss"), "page_over_faiss": ("page", "bare_faiss")}
+    ratios |= {"filter_over_exact": ("filter_1_percent", "exact"), "bbox_over_exact": ("bbox_1_percent", "exact")}
+    for name, (one, other) in ratios.items():
+        figures[name] = figures[f"{one}_ms"] / figures[f"{other}_ms"]
+        figures[f"{name}_cpu"] = figures[f"{one}_cpu_ms"] / figures[f"{other}_cpu_ms"]
     return figures
 
 
-def approximate(archive: Archive, queries: np.ndarray) -> Figures:
-    """Building the index on disk, its recall and its speed."""
-    at_work = time.process_time()
-    figures = {"index_build_s": timed(archive.build_index)}
-    figures["index_build_cpu_s"] = time.process_time() - at_work
-    assert index_status(archive.snapshot().table) is not None
-    figures |= take_turns({"ann": lambda q: archive.search(q, 10, mode="ann")}, queries)
-    return figures | {"ann_recall_at_10": recall(archive, queries)}
+def changes(subject: Subject) -> Figures:
+    """Adding and removing 1,000 records, and when the next search sees it; leaves the archive as it was."""
+    archive, query = subject.open(), subject.queries(1)[0]
+    archive.search(query, 10).records()
+    fresh, more = records(subject.count, 1000), clustered(1000, subject.dim, 3)
+    doomed = [record.id for record in fresh]
+    figures = timed("add_1000", lambda: archive.add(fresh, more))
+    figures |= timed("search_after_add", lambda: archive.search(query, 10))
+    assert archive.search(more[0], 1).ids == (fresh[0].id,)
+    figures |= timed("remove_1000", lambda: archive.remove(doomed))
+    figures |= timed("search_after_remove", lambda: archive.search(query, 10))
+    assert not set(doomed) & set(archive.search(more[0], 10).ids)
+    for measure in ("s", "cpu_s"):
+        parts = ("remove_1000", "search_after_remove")
+        figures[f"remove_1000_and_search_{measure}"] = sum(figures[f"{part}_{measure}"] for part in parts)
+    return figures
 
 
-def recall(archive: Archive, queries: np.ndarray) -> float:
+def ann(subject: Subject) -> Figures:
+    """The speed and the recall of the index on disk."""
+    archive, queries = subject.open(), subject.queries(RECALL_QUERIES)
+    figures = timed("ann_first", lambda: archive.search(queries[0], 10, mode="ann"))
+    retriever = Retriever(archive)
+    figures |= take_turns(
+        {
+            "ann": lambda q: archive.search(q, 10, mode="ann"),
+            "ann_page": lambda q: retriever.search(Query(vector=q, k=10, mode="ann")),
+        },
+        queries[:QUERIES],
+    )
     near = [set(archive.search(q, 10, mode="ann").ids) & set(archive.search(q, 10).ids) for q in queries]
-    return sum(map(len, near)) / (10 * len(queries))
+    return figures | {"ann_recall_at_10": sum(map(len, near)) / (10 * len(queries))}
 
 
-def measure(count: int, dim: int, folder: Path, *, ann: bool, with_noise: bool) -> Iterator[Figures]:
+def measure(count: int, dim: int, folder: Path, parts: list[str]) -> Iterator[Figures]:
     """The figures of one size, as they come."""
-    queries = clustered(QUERIES, dim, 2)
-    vectors = clustered(count, dim, 1)
-    archive, figures = build(folder / "clustered", vectors)
-    yield {"records": count, "dim": dim, **figures}
-    yield searches(archive, vectors, queries)
-    del vectors
-    yield changes(archive, queries)
-    if ann:
-        yield approximate(archive, queries)
-    if ann and with_noise:
-        other, _ = build(folder / "noise", noise(count, dim, 1))
-        found = approximate(other, noise(QUERIES, dim, 2))
-        yield {"noise_ann_recall_at_10": found["ann_recall_at_10"], "noise_ann_ms": found["ann_ms"]}
+    subject = Subject(folder / f"clustered-{count}-{dim}", "clustered", count, dim)
+    steps: dict[str, Callable[[], Figures]] = {
+        "build": subject.build,
+        "searches": lambda: searches(subject),
+        "changes": lambda: changes(subject),
+        "index": subject.index,
+        "ann": lambda: ann(subject),
+    }
+    subject.build()
+    for name in parts:
+        if name == "ann":
+            subject.index()
+        if name in steps:
+            yield {"records": count, "dim": dim, **steps[name]()}
+    if "noise" in parts:
+        other = Subject(folder / f"noise-{count}-{dim}", "noise", count, dim)
+        other.build()
+        other.index()
+        found = ann(other)
+        yield {f"noise_{name}": found[name] for name in ("ann_recall_at_10", "ann_ms")}
+
+
+ROWS = {
+    "bytes_per_record": ("bytes on disk per record", "{:,.0f}", ""),
+    "memory_per_record": ("bytes of memory per record, `exact`", "{:,.0f}", ""),
+    "build_s": ("filling, s", "{:.1f}", ""),
+    "build_cpu_s": ("filling, processor s", "{:.1f}", ""),
+    "open_and_first_search_s": ("opening, first search and its records, s", "{:.2f}", "5"),
+    "bare_faiss_ms": ("bare faiss Flat, p50, ms", "{:.2f}", ""),
+    "exact_ms": ("`exact`, p50, ms", "{:.2f}", ""),
+    "page_ms": ("a whole page (query to records), p50, ms", "{:.2f}", ""),
+    "exact_over_faiss": ("`exact` / bare faiss", "{:.2f}", "1.5"),
+    "exact_over_faiss_cpu": ("`exact` / bare faiss, processor", "{:.2f}", "1.5"),
+    "page_over_faiss": ("a whole page / bare faiss", "{:.2f}", ""),
+    "page_over_faiss_cpu": ("a whole page / bare faiss, processor", "{:.2f}", ""),
+    "filter_over_exact": ("filter keeping 1 % / unfiltered", "{:.2f}", "2"),
+    "filter_over_exact_cpu": ("filter keeping 1 % / unfiltered, processor", "{:.2f}", "2"),
+    "bbox_over_exact": ("box keeping 1 % / unfiltered", "{:.2f}", "2"),
+    "bbox_over_exact_cpu": ("box keeping 1 % / unfiltered, processor", "{:.2f}", "2"),
+    "add_1000_s": ("adding 1,000 records, s", "{:.2f}", "2"),
+    "search_after_add_s": ("first search after it, s", "{:.2f}", ""),
+    "remove_1000_s": ("removing 1,000 records, s", "{:.2f}", ""),
+    "remove_1000_and_search_s": ("removing 1,000 and searching without them, s", "{:.2f}", "1"),
+    "index_build_s": ("building the index, s", "{:.1f}", ""),
+    "index_build_cpu_s": ("building the index, processor s", "{:.1f}", ""),
+    "ann_first_s": ("`ann`, first search (reads the index), s", "{:.2f}", ""),
+    "ann_ms": ("`ann`, p50, ms", "{:.2f}", "10"),
+    "ann_cpu_ms": ("`ann`, p50, processor ms", "{:.2f}", ""),
+    "ann_page_ms": ("a whole page in `ann`, p50, ms", "{:.2f}", ""),
+    "ann_recall_at_10": ("`ann` recall@10, clustered", "{:.3f}", ">= 0.98"),
+    "noise_ann_recall_at_10": ("`ann` recall@10, uniform noise", "{:.3f}", ""),
+    "load_average": ("load of the machine meanwhile, highest", "{:.1f}", ""),
+}
 
 
 def table(results: dict[str, Figures]) -> str:
-    names = dict.fromkeys(name for figures in results.values() for name in figures)
-    lines = [f"{'':28s}" + "".join(f"{int(size):>14,}" for size in results) + "   goal"]
-    for name in names:
-        cells = "".join(f"{f[name]:14,.3f}" if name in f else f"{'':>14s}" for f in results.values())
-        lines.append(f"{name:28s}{cells}   {GOALS.get(name, '')}".rstrip())
+    """The results in Markdown, with the goals."""
+    lines = ["| | " + " | ".join(f"{int(size):,}" for size in results) + " | goal |"]
+    lines.append("|---" * (len(results) + 2) + "|")
+    for name, (title, form, goal) in ROWS.items():
+        if any(name in figures for figures in results.values()):
+            cells = " | ".join(form.format(f[name]) if name in f else "" for f in results.values())
+            goal = f"<= {goal}" if goal and goal[0].isdigit() else goal
+            lines.append(f"| {title} | {cells} | {goal} |")
     return "\n".join(lines)
+
+
+def run(options: argparse.Namespace, kept: dict[str, Figures]) -> None:
+    """Measure, and keep what is measured at once: the largest index takes longest and comes last."""
+    with contextlib.ExitStack() as stack:
+        folder = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for size in options.sizes:
+            parts = [part for part in options.parts if part != "noise" or size <= options.noise_up_to]
+            figures = kept.setdefault(str(size), {})
+            loads = [0.0]
+            for found in measure(size, options.dim, folder, parts):
+                loads.append(os.getloadavg()[0])
+                figures |= found | {"load_average": max(loads)}
+                machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread per query"
+                sizes = dict(sorted(kept.items(), key=lambda pair: int(pair[0])))
+                tree = {"schema": 1, "machine": machine, "sizes": sizes}
+                options.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--no-ann", action="store_true", help="leave the index on disk out")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure; all")
     parser.add_argument("--noise-up-to", type=int, default=10_000, help="largest size measured on noise too")
+    parser.add_argument("--work", type=Path, help="folder where archives and indexes are kept for the next run")
+    parser.add_argument("--table", action="store_true", help="print the results so far and measure nothing")
+    parser.add_argument("--like", type=Path, metavar="FEATURES", help="compare the vectors with real ones")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "archive.json")
     options = parser.parse_args()
+    if options.like:
+        print(likeness(options.like, options.dim))
+        return
     kept = json.loads(options.out.read_text(encoding="utf-8"))["sizes"] if options.out.exists() else {}
-    for size in options.sizes:
-        figures: Figures = {}
-        with tempfile.TemporaryDirectory() as folder:
-            noisy = size <= options.noise_up_to
-            for part in measure(size, options.dim, Path(folder), ann=not options.no_ann, with_noise=noisy):
-                # What is measured is kept at once: the largest index takes longest and comes last.
-                figures |= part | {"load_average": os.getloadavg()[0]}
-                kept[str(size)] = figures
-                machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread per query"
-                tree = {"schema": 1, "machine": machine, "sizes": dict(sorted(kept.items(), key=lambda p: int(p[0])))}
-                options.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-    print(table(tree["sizes"]))
+    if not options.table:
+        run(options, kept)
+    print(table(dict(sorted(kept.items(), key=lambda pair: int(pair[0])))))
 
 
 if __name__ == "__main__":
