@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from terraseek.errors import ImageError
+from terraseek.errors import ImageError, MissingImageError, NotFoundError, exit_code
 from terraseek.images import (
     GDAL_OPTIONS,
     check_image,
@@ -351,3 +351,10 @@ def test_resize_crops_the_middle_of_the_scaled_image() -> None:
 def test_resize_leaves_an_image_of_the_right_size_alone() -> None:
     image = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     assert resize_image(image, 8) is image
+
+
+def test_a_missing_image_is_both_no_image_and_not_found(tmp_path: Path) -> None:
+    with pytest.raises(MissingImageError, match=r"absent\.jpg: no such file$") as caught:
+        read_image(tmp_path / "absent.jpg")
+    assert isinstance(caught.value, NotFoundError)
+    assert exit_code(caught.value) == 3

@@ -10,6 +10,7 @@ TerraseekError                  1   something failed, the message says what to d
 │   └── CorruptError            4   a truncated or altered file
 ├── PartialError                5   a batch went through except for the items it lists
 ├── ImageError                  1   one image that cannot be read (a batch collects these)
+│   └── MissingImageError       3   its file is not there; a NotFoundError too
 ├── DatasetError                1   a data set whose files contradict each other
 ├── BusyError                   1   another writer holds the archive
 └── MissingExtraError           1   an optional dependency is not installed
@@ -33,6 +34,7 @@ __all__ = [
     "ImageError",
     "IntegrityError",
     "MissingExtraError",
+    "MissingImageError",
     "ModelMismatchError",
     "NotFoundError",
     "PartialError",
@@ -79,6 +81,10 @@ class CorruptError(IntegrityError):
 
 class ImageError(TerraseekError):
     """One image cannot be read."""
+
+
+class MissingImageError(ImageError, NotFoundError):
+    """The file of an image is not there."""
 
 
 class DatasetError(TerraseekError):

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from .errors import ImageError, Refused
+from .errors import ImageError, MissingImageError, Refused
 from .typing import ImageArray, IntArray
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Fit",
     "check_image",
     "decode_image",
+    "open_regular",
     "printable",
     "read_image",
     "refuse",
@@ -108,10 +109,11 @@ def read_image(path: str | Path, *, max_pixels: int = _MAX_PIXELS) -> NDArray[np
         max_pixels: larger images are refused on the size in their header, before anything is decoded.
 
     Raises:
-        ImageError: ``<path>: <reason>`` for whatever is not such an image: missing, empty, truncated, text, too big.
+        ImageError: ``<path>: <reason>`` for whatever is not such an image: empty, truncated, text, too big; as
+            `MissingImageError` where there is no such file.
     """
     name = printable(path)
-    with _opened(path, name) as file:
+    with open_regular(path, name) as file:
         return _decode(file, name, max_pixels)
 
 
@@ -122,7 +124,7 @@ def check_image(path: str | Path, *, max_pixels: int = _MAX_PIXELS) -> None:
         ImageError: as `read_image`, except for damage behind the header.
     """
     name = printable(path)
-    with _opened(path, name) as file, _decoding(name, formats := _sniff(file, name)):
+    with open_regular(path, name) as file, _decoding(name, formats := _sniff(file, name)):
         picture, _ = _open(file, formats)
         with picture:
             _check_size(picture, name, max_pixels)
@@ -234,22 +236,32 @@ def refuse(source: str | Path, error: ImageError) -> Refused:
 
 
 @contextmanager
-def _opened(path: str | Path, name: str) -> Iterator[BinaryIO]:
+def open_regular(path: str | Path, name: str, kind: str = "an image file") -> Iterator[BinaryIO]:
+    """Open a regular file to read its bytes, or say in one line why that cannot be.
+
+    Args:
+        path: of the file.
+        name: what messages call it.
+        kind: what it should be.
+
+    Raises:
+        MissingImageError: there is no such file.
+        ImageError: it is a folder, a pipe, or may not be opened; its name cannot be that of a file.
+    """
     try:
         path = Path(path)
         mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError(f"{name}: a folder, not an image file")
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            raise ImageError(f"{name}: not a regular file")
-        with path.open("rb") as file:
-            yield file
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
+            raise ImageError(f"{name}: {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}, not {kind}")
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingImageError(f"{name}: no such file") from None
     except OSError as error:
         raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from None
     except ValueError as error:  # a NUL in the name, or a lone surrogate
         raise ImageError(f"{name}: not a usable file name ({error})") from None
+    with file:
+        yield file
 
 
 def _decode(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:

@@ -226,3 +226,32 @@ def test_export_of_an_unknown_kind_is_refused(run: Run, archive: Path, tmp_path:
     result = run("archive", "export", archive, tmp_path / "all.xyz")
     assert result.code == 2
     assert ".xyz" in result.err
+
+
+@pytest.mark.parametrize("command", ["create", "create --dry-run", "status", "below"])
+def test_a_file_is_no_place_for_an_archive(
+    run: Run, make_model: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
+    place = tmp_path / "notes.txt"
+    place.write_text("not an archive", encoding="utf-8")
+    if command == "status":
+        result = run("archive", "status", place)
+    elif command == "below":
+        result = run("archive", "create", place / "coast", "--model", make_model())
+    else:
+        result = run("archive", *command.split(), place, "--model", make_model())
+    assert result.code == 2
+    assert f"{place} is a file" in result.err
+    assert place.read_text(encoding="utf-8") == "not an archive"
+
+
+def test_an_unknown_scheme_is_a_mistake_of_usage(run: Run) -> None:
+    result = run("archive", "status", "ftp://host/coast")
+    assert result.code == 2
+    assert "s3://, gs:// or az://" in result.err
+
+
+def test_the_dry_run_of_an_index_foresees_that_it_is_refused(run: Run, archive: Path) -> None:
+    for more in ((), ("--dry-run",)):
+        result = run("archive", "index", archive, *more)
+        assert (result.code, "at least 1000 records" in result.err) == (2, True)

@@ -19,7 +19,7 @@ from .schema import vector_matrix
 from .snapshot import Snapshot
 from .storage import has_index, take
 
-__all__ = ["ann_candidates", "build_index", "has_index", "index_status"]
+__all__ = ["ann_candidates", "build_index", "check_indexable", "has_index", "index_status"]
 
 SCAN_BELOW = 20_000
 """Filters that keep fewer rows than this are ranked exactly: reading so many vectors is cheap, a graph walk that
@@ -38,6 +38,16 @@ SPARE = 16
 bytes, which may exchange near neighbours."""
 
 
+def check_indexable(rows: int) -> None:
+    """Refuse an index over so few rows.
+
+    Raises:
+        UsageError: exact search of them is faster.
+    """
+    if rows < MINIMUM_ROWS:
+        raise UsageError(f"an index needs at least {MINIMUM_ROWS} records, there are {rows}; exact search is faster")
+
+
 def build_index(table: Any) -> None:
     """Build the index over all rows, or replace it.
 
@@ -45,8 +55,7 @@ def build_index(table: Any) -> None:
         UsageError: too few rows to be worth one.
     """
     rows = table.count_rows()
-    if rows < MINIMUM_ROWS:
-        raise UsageError(f"an index needs at least {MINIMUM_ROWS} records, there are {rows}; exact search is faster")
+    check_indexable(rows)
     config = lancedb.index.HnswSq(
         distance_type="dot",
         num_partitions=max(1, round(rows / PARTITION_ROWS)),

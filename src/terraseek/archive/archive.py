@@ -24,7 +24,7 @@ from .reports import VerifyReport
 from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
 from .status import summary
-from .storage import connect, local_directory, open_table, storage_errors
+from .storage import check_place, connect, local_directory, open_table, storage_errors
 from .versions import Versions
 from .view import View
 
@@ -82,9 +82,10 @@ class Archive:
             storage_options: credentials and endpoint of an object store.
 
         Raises:
-            UsageError: there is an archive already.
+            UsageError: there is an archive already, or no archive can be there.
             ModelMismatchError: with `exist_ok`, there is one of another model.
         """
+        check_place(uri)
         uri, directory = str(uri), local_directory(uri)
         try:
             archive = cls.open(uri, model if exist_ok else None, storage_options=storage_options)
@@ -118,9 +119,11 @@ class Archive:
 
         Raises:
             NotFoundError: there is none.
+            UsageError: no archive can be there: the scheme is not known, or it is a file.
             ModelMismatchError: it is of another model.
             IntegrityError: it is no terraseek archive, of an unknown format, or damaged.
         """
+        check_place(uri)
         uri, directory = str(uri), local_directory(uri)
         if directory is not None and not directory.is_dir():
             raise NotFoundError(f"no archive at {uri}; make one with: terraseek archive create {uri} --model MODEL")

@@ -15,10 +15,11 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
-from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError
+from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError, UsageError
 from ..typing import IntArray
 
 __all__ = [
+    "check_place",
     "connect",
     "has_index",
     "local_directory",
@@ -45,6 +46,30 @@ def local_directory(uri: str | Path) -> Path | None:
     if text.startswith("file://"):
         return Path(text.removeprefix("file://"))
     return None if "://" in text else Path(text).expanduser()
+
+
+SCHEMES = ("s3", "gs", "az", "file")
+
+
+def check_place(uri: str | Path) -> None:
+    """Refuse what can be no archive's place, before anything is looked for there.
+
+    Raises:
+        UsageError: a scheme that is not known, or a file where a folder has to be.
+
+    >>> check_place("ftp://host/archive")
+    Traceback (most recent call last):
+    terraseek.errors.UsageError: ftp://host/archive: archives lie in folders or at s3://, gs:// or az://, not at ftp://
+    """
+    scheme, separator, _ = str(uri).partition("://")
+    if separator and scheme not in SCHEMES:
+        raise UsageError(f"{uri}: archives lie in folders or at s3://, gs:// or az://, not at {scheme}://")
+    directory = local_directory(uri)
+    if directory is None:
+        return
+    for place in (directory, *directory.parents):
+        if place.is_file():
+            raise UsageError(f"{uri}: {place} is a file, an archive is a folder; choose another place")
 
 
 def connect(uri: str | Path, storage_options: dict[str, str] | None = None) -> Any:

@@ -182,6 +182,8 @@ def synthesize(
 ) -> None:
     """Make aerial-like scenes with labels and captions, laid out as the real data sets are.
 
+    The labels load as the data set that --layout names, the captions as ucm-captions, from the same folder.
+
     Example: `terraseek data synthesize scenes --images 500 --seed 1`
     """
     from ..data import synthesize as make
@@ -194,3 +196,4 @@ def synthesize(
         say(f"{images:,} scenes would be made in {out} (dry run, nothing written)")
     else:
         say(f"{images:,} scenes in {out}; look at them with: terraseek data check {layout} --root {out}")
+        say(f"their captions are the data set ucm-captions: terraseek data check ucm-captions --root {out}")

@@ -48,8 +48,12 @@ def index(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
 
     Example: `terraseek archive index coast`
     """
+    from ..archive.ann import check_indexable
+
     archive = open_place(uri)
-    if not dry_run:
+    if dry_run:
+        check_indexable(len(archive))
+    else:
         archive.build_index()
     records = len(archive)
     if as_json:
@@ -98,7 +102,8 @@ def repair(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
         for problem in () if as_json else found.problems:
             say(f"{problem.kind}: {problem.detail}")
         if not as_json:
-            say(f"{uri}: {len(found.problems):,} problems would be taken out {NOTHING}")
+            count = len(found.problems)
+        say(f"{uri}: {count:,} problem{'s' * (count != 1)} would be taken out {NOTHING}")
         return
     with show_progress("verifying") as progress:
         report = repair_archive(uri, storage_options=storage_options(uri), progress=progress)

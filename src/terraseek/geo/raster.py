@@ -13,7 +13,6 @@ follow redirects to wherever they lead.
 from __future__ import annotations
 
 import io
-import stat
 import threading
 import uuid
 import warnings
@@ -35,8 +34,8 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 
-from ..errors import ImageError, NotFoundError, UsageError
-from ..images import GDAL_OPTIONS, printable
+from ..errors import ImageError, UsageError
+from ..images import GDAL_OPTIONS, open_regular, printable
 from ..typing import BoolArray, ImageArray
 from .footprints import Georeference
 from .remote import RangeReader, RemoteFile
@@ -244,7 +243,7 @@ def open_raster(path: str | Path | RemoteFile, *, limits: RasterLimits | None = 
         limits: what its header may claim.
 
     Raises:
-        NotFoundError: there is no such file.
+        MissingImageError: there is no such file.
         ImageError: it is no such raster, is damaged, cannot be fetched, or claims more than `limits`.
     """
     name = printable(path)
@@ -312,21 +311,10 @@ _COLOURS = {
 
 
 def _head(path: str | Path, name: str) -> bytes:
-    try:
-        path = Path(path)
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            raise ImageError(f"{name}: {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}, not a raster")
-        if str(path.resolve()).startswith("/vsi"):
+    with open_regular(path, name, "a raster") as file:
+        if str(Path(path).resolve()).startswith("/vsi"):
             raise ImageError(f"{name}: below /vsi, where GDAL sees its virtual file systems; move it elsewhere")
-        with path.open("rb") as file:
-            return file.read(16)
-    except FileNotFoundError:
-        raise NotFoundError(f"{name}: no such file") from None
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from None
-    except ValueError as error:  # a NUL in the name, or a lone surrogate
-        raise ImageError(f"{name}: not a usable file name ({error})") from None
+        return file.read(16)
 
 
 def _driver(head: bytes, name: str) -> str:
