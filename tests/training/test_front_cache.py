@@ -13,7 +13,7 @@ import torch
 from terraseek.data import load_dataset
 from terraseek.errors import ConfigError, IntegrityError
 from terraseek.models import Front
-from terraseek.training import Recipe, resolve_recipe, train
+from terraseek.training import AugmentationConfig, Recipe, resolve_recipe, train
 from terraseek.training.augmentation import augment
 from terraseek.training.front import FrontLayout, FrontSplit
 from terraseek.training.label_plan import label_plan
@@ -119,9 +119,10 @@ def test_captions_train_on_kept_views(caption_recipe: Recipe, tmp_path: Path) ->
 def test_what_cannot_be_kept_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'let model.freeze begin with "stem_conv", "bn"'):
         plan_of(unfrozen(tiny_recipe), tmp_path)
-    for values in ({"kept_views": 2, "views": 2}, {"kept_views": -1}):
-        with pytest.raises(ConfigError, match="kept_views"):
-            dataclasses.replace(tiny_recipe.augmentation, **values)
+    with pytest.raises(ConfigError, match="kept_views goes with views = 1"):
+        AugmentationConfig(kept_views=2, views=2)
+    with pytest.raises(ConfigError, match="kept_views is -1"):
+        AugmentationConfig(kept_views=-1)
 
 
 def unfrozen(recipe: Recipe) -> Recipe:

@@ -52,7 +52,7 @@ class FrontLayout:
         """The front of each row, in float32."""
         parts = torch.split(flat_NP, [math.prod(shape) for shape in self.shapes], dim=1)
         maps = (
-            part.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
+            part.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
             for part, (channels, height, width) in zip(parts, self.shapes, strict=True)
         )
         return Front(self.stages, tuple(each.to(torch.float32, memory_format=torch.channels_last) for each in maps))
