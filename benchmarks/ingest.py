@@ -26,7 +26,7 @@ from typing import Self
 import numpy as np
 import rasterio
 
-from terraseek.archive import Archive, ingest
+from terraseek.archive import Archive, IngestOptions, ingest
 from terraseek.archive.sources import Source
 from terraseek.encoders import load_encoder
 from terraseek.geo import ChipConfig, iter_chips
@@ -81,7 +81,7 @@ def compare(encoder: Encoder, source: Source, chip: ChipConfig) -> Share:
     with tempfile.TemporaryDirectory() as folder:
         archive = Archive.create(folder, encoder)
         with _Clock() as whole:
-            ingest(archive, encoder, [source], chip=chip, batch_size=BATCH)
+            ingest(archive, encoder, [source], IngestOptions(chip=chip, batch_size=BATCH))
         assert len(archive) == len(chips)
     rates = len(chips) / bare.wall, len(chips) / whole.wall
     return Share(*rates, bare.wall / whole.wall, bare.processor / whole.processor)

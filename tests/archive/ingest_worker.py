@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from terraseek.archive import Archive
-from terraseek.archive.ingest import ingest
+from terraseek.archive.ingest import IngestOptions, ingest
 from terraseek.geo import ChipConfig
 
 DIM = 16
@@ -44,8 +44,7 @@ def main(uri: str, *sources: str) -> None:
         archive,
         FakeEncoder(delay=0.002),
         sources,
-        chip=ChipConfig(size=32),
-        batch_size=8,
+        IngestOptions(chip=ChipConfig(size=32), batch_size=8),
         progress=lambda done, expected: os.write(1, f"{done} {expected}\n".encode()),
     )
 

@@ -13,7 +13,7 @@ import rasterio
 from PIL import Image
 from rasterio import Affine
 
-from terraseek.archive import Archive, ingest, ingest_on_ray
+from terraseek.archive import Archive, IngestOptions, ingest, ingest_on_ray
 from terraseek.errors import TerraseekError
 from terraseek.geo import ChipConfig
 
@@ -70,13 +70,15 @@ def archive(tmp_path: Path, notes: Path) -> Archive:
 @pytest.fixture
 def local(tmp_path: Path, sources: Path, notes: Path) -> Archive:
     archive = Archive.create(tmp_path / "local", NotingEncoder(notes))
-    ingest(archive, NotingEncoder(notes), sources, chip=CHIP)
+    ingest(archive, NotingEncoder(notes), sources, IngestOptions(chip=CHIP))
     (notes / "encoded").unlink()
     return archive
 
 
 def run(archive: Archive, notes: Path, sources: Path, **options: Any) -> Any:
-    return ingest_on_ray(archive, partial(NotingEncoder, notes), sources, chip=CHIP, workers=2, **options)
+    return ingest_on_ray(
+        archive, partial(NotingEncoder, notes), sources, IngestOptions(chip=CHIP), workers=2, **options
+    )
 
 
 def assert_equal(one: Archive, other: Archive) -> None:
@@ -99,7 +101,9 @@ def test_the_same_as_the_local_engine_in_one_commit(
     seen: list[tuple[int, int]] = []
     report = run(archive, notes, sources, progress=lambda done, total: seen.append((done, total)))
     assert (report.added, report.updated, len(report.refused)) == (92, 0, 3)
-    again = ingest(local, NotingEncoder(notes), sources, chip=CHIP)  # names what it refuses, and adds nothing
+    again = ingest(
+        local, NotingEncoder(notes), sources, IngestOptions(chip=CHIP)
+    )  # names what it refuses, and adds nothing
     assert sorted(report.refused, key=str) == sorted(again.refused, key=str)
     assert_equal(archive, local)
     assert archive.snapshot().version == before + 1
@@ -117,7 +121,7 @@ def test_only_what_changed_is_done_again(archive: Archive, local: Archive, sourc
     with rasterio.open(sources / "scene1.tif", "w", **{**profile, "width": 64}) as out:
         out.write(pixels[:, :, :64])
     (sources / "scene9.tif").write_bytes((sources / "scene2.tif").read_bytes())
-    results = [run(archive, notes, sources), ingest(local, NotingEncoder(notes), sources, chip=CHIP)]
+    results = [run(archive, notes, sources), ingest(local, NotingEncoder(notes), sources, IngestOptions(chip=CHIP))]
     for report in results:
         assert (report.added, report.updated, report.removed, report.unchanged) == (12, 6, 6, 25)
     assert_equal(archive, local)
@@ -155,7 +159,7 @@ def test_another_model_is_refused_before_anything_runs(archive: Archive, sources
 
 def test_a_dry_run_counts_without_a_cluster(archive: Archive, sources: Path, notes: Path) -> None:
     report = run(archive, notes, sources, dry_run=True)
-    one_machine = ingest(archive, NotingEncoder(notes), sources, chip=CHIP, dry_run=True)
+    one_machine = ingest(archive, NotingEncoder(notes), sources, IngestOptions(chip=CHIP), dry_run=True)
     assert (report.added, len(archive)) == (one_machine.added, 0)
     assert report.added >= 92 + 12  # the torn scene's header promises 12
     assert not Path(archive.uri, "staging").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from terraseek.archive import Archive, Filter, IngestReport, ingest
+from terraseek.archive import Archive, Filter, IngestOptions, IngestReport, ingest
 from terraseek.archive.sources import Source
 from terraseek.errors import UsageError
 
@@ -49,7 +49,7 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def test_predicted_labels_are_kept_from_a_score_upwards_apart_from_given_ones(archive, sources) -> None:
-    ingest(archive, ColourEncoder(), sources, predict_labels=0.2)
+    ingest(archive, ColourEncoder(), sources, IngestOptions(predict_labels=0.2))
     found = {record.id: dict(record.predicted) for record in archive.get(["sea", "roof", "road"])}
     assert found == {"sea": {"blue": 0.8}, "roof": {"blue": 0.2, "red": 1.0}, "road": {}}
     assert {record.labels for record in archive.get(["sea", "roof", "road"])} == {("given",)}
@@ -61,13 +61,13 @@ def test_predicted_labels_are_kept_from_a_score_upwards_apart_from_given_ones(ar
 
 def test_asking_for_labels_later_embeds_again_and_asking_twice_does_not(archive, sources) -> None:
     assert ingest(archive, ColourEncoder(), sources) == IngestReport(added=3)
-    assert ingest(archive, ColourEncoder(), sources, predict_labels=0.2) == IngestReport(updated=3)
-    assert ingest(archive, ColourEncoder(), sources, predict_labels=0.2) == IngestReport(unchanged=3)
+    assert ingest(archive, ColourEncoder(), sources, IngestOptions(predict_labels=0.2)) == IngestReport(updated=3)
+    assert ingest(archive, ColourEncoder(), sources, IngestOptions(predict_labels=0.2)) == IngestReport(unchanged=3)
 
 
 def test_a_model_that_predicts_nothing_is_said_before_anything_is_read(archive, sources) -> None:
     with pytest.raises(UsageError, match="predicts no labels"):
-        ingest(archive, PlainEncoder(), sources, predict_labels=0.2)
+        ingest(archive, PlainEncoder(), sources, IngestOptions(predict_labels=0.2))
     with pytest.raises(UsageError, match="not from 2"):
-        ingest(archive, ColourEncoder(), sources, predict_labels=2)
+        ingest(archive, ColourEncoder(), sources, IngestOptions(predict_labels=2))
     assert len(archive) == 0

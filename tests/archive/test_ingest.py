@@ -24,7 +24,7 @@ from PIL import Image
 from rasterio import Affine
 
 from terraseek.archive import AddResult, Archive, Filter, sources
-from terraseek.archive.ingest import IngestReport, ingest
+from terraseek.archive.ingest import IngestOptions, IngestReport, ingest
 from terraseek.archive.sources import Source, dataset_sources, find_sources, record_id
 from terraseek.data import ImageDataset, Sample
 from terraseek.errors import ConfigError, ModelMismatchError, Refused
@@ -104,7 +104,7 @@ def test_a_scene_comes_in_as_placed_chips(archive: Archive, tmp_path: Path) -> N
     pixels = noise()
     path = save_scene(tmp_path / "scene.tif", pixels)
     chip = ChipConfig(size=32, scaling=Scaling(kind="none"))
-    assert ingest(archive, FakeEncoder(), path, chip=chip, collection="s2").added == 12
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=chip, collection="s2")).added == 12
     records = archive.get(archive.ids())
     assert {record.source for record in records} == {str(path)}
     assert {record.collection for record in records} == {"s2"}
@@ -165,17 +165,17 @@ def test_ids_of_one_data_set_do_not_replace_those_of_another(archive: Archive, i
 
     other = tmp_path / "other"
     shutil.copytree(images, other)
-    assert ingest(archive, FakeEncoder(), sources(images, "sea"), collection="sea").added == 10
+    assert ingest(archive, FakeEncoder(), sources(images, "sea"), IngestOptions(collection="sea")).added == 10
     for collection in ("sea", "sand"):
-        report = ingest(archive, FakeEncoder(), sources(other, "sand"), collection=collection)
+        report = ingest(archive, FakeEncoder(), sources(other, "sand"), IngestOptions(collection=collection))
         assert (report.added, report.updated, len(report.refused)) == (0, 0, 10)
         assert "its id '00' is that of" in report.refused[0].reason
     assert {record.labels for record in archive.get(archive.ids())} == {("sea",)}
     twice = [Source.of_file(path, id="new", kind="image") for path in sorted(images.rglob("1*.png"))]
-    report = ingest(archive, FakeEncoder(), twice, collection="twice")
+    report = ingest(archive, FakeEncoder(), twice, IngestOptions(collection="twice"))
     assert (report.added, len(report.refused)) == (1, 1)
     images.rename(tmp_path / "moved")
-    report = ingest(archive, FakeEncoder(), sources(tmp_path / "moved", "sea"), collection="sea")
+    report = ingest(archive, FakeEncoder(), sources(tmp_path / "moved", "sea"), IngestOptions(collection="sea"))
     assert report == IngestReport(updated=10)
 
 
@@ -219,12 +219,12 @@ def test_tiffs_without_a_place_are_images_and_measurements_are_not(archive: Arch
     save_scene(folder / "placed.tif", noise().astype(np.uint8))
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         save_scene(folder / "float.tif", noise(64, 64).astype(np.float32), crs=None, transform=None)
-    ingest(archive, FakeEncoder(), folder, chip=SMALL)
+    ingest(archive, FakeEncoder(), folder, IngestOptions(chip=SMALL))
     assert {
         name: archive.count(Filter(sources=(str(folder / f"{name}.tif"),))) for name in ("picture", "placed", "float")
     } == {"picture": 1, "placed": 12, "float": 4}
     again = Archive.create(tmp_path / "again", FakeEncoder())
-    ingest(again, FakeEncoder(), folder / "picture.tif", chip=SMALL, kind="scene")
+    ingest(again, FakeEncoder(), folder / "picture.tif", IngestOptions(chip=SMALL, kind="scene"))
     assert len(again) == 12
 
 
@@ -234,7 +234,7 @@ def test_files_named_by_band_are_one_scene(archive: Archive, tmp_path: Path) -> 
         for scene in ("a", "b"):
             save_scene(tmp_path / "scenes" / scene / f"{scene}_{name}.tif", pixels[..., band : band + 1])
     chip = ChipConfig(size=32, bands=("B04", "B03", "B02"), scaling=Scaling(kind="none"))
-    report = ingest(archive, FakeEncoder(), tmp_path / "scenes", chip=chip)
+    report = ingest(archive, FakeEncoder(), tmp_path / "scenes", IngestOptions(chip=chip))
     assert report == IngestReport(added=8)
     (identity,) = (
         record.id
@@ -262,7 +262,7 @@ def test_a_stac_item_gives_id_time_and_properties(archive: Archive, tmp_path: Pa
     }
     path = tmp_path / "item.json"
     path.write_text(json.dumps(item))
-    assert ingest(archive, FakeEncoder(), path, chip=SMALL).added == 4
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)).added == 4
     records = archive.get(archive.ids())
     assert all(record.id.startswith("S2-item-") for record in records)
     assert {record.datetime.isoformat() for record in records if record.datetime} == {"2024-05-01T10:00:00+00:00"}
@@ -272,7 +272,7 @@ def test_a_stac_item_gives_id_time_and_properties(archive: Archive, tmp_path: Pa
 
 def test_scales_are_told_apart(archive: Archive, tmp_path: Path) -> None:
     path = save_scene(tmp_path / "scene.tif", noise(128, 128))
-    ingest(archive, FakeEncoder(), path, chip=ChipConfig(size=32, scales=(1, 2, 4)))
+    ingest(archive, FakeEncoder(), path, IngestOptions(chip=ChipConfig(size=32, scales=(1, 2, 4))))
     scales = [record.properties.get("scale", 1) for record in archive.get(archive.ids())]
     assert {scale: scales.count(scale) for scale in scales} == {1: 16, 2: 4, 4: 1}
 
@@ -307,14 +307,14 @@ def damaged_folder(folder: Path) -> dict[str, bool]:
 
 def test_bad_files_are_listed_and_everything_else_is_in(archive: Archive, tmp_path: Path) -> None:
     expected = damaged_folder(tmp_path / "mixed")
-    report = ingest(archive, FakeEncoder(), tmp_path / "mixed", chip=ChipConfig(size=64))
+    report = ingest(archive, FakeEncoder(), tmp_path / "mixed", IngestOptions(chip=ChipConfig(size=64)))
     assert {Path(refused.source).name for refused in report.refused} == {n for n, good in expected.items() if not good}
     assert all(refused.reason and "\n" not in refused.reason for refused in report.refused)
     assert all(refused.source not in refused.reason for refused in report.refused)
     sources = {Path(record.source).name for record in archive.get(archive.ids())}
     assert sources == {name for name, good in expected.items() if good}
     assert report.added == len(sources)
-    again = ingest(archive, FakeEncoder(), tmp_path / "mixed", chip=ChipConfig(size=64))
+    again = ingest(archive, FakeEncoder(), tmp_path / "mixed", IngestOptions(chip=ChipConfig(size=64)))
     assert again == IngestReport(unchanged=len(sources), refused=report.refused)
 
 
@@ -328,7 +328,7 @@ def test_hostile_rasters_neither_stop_nor_enter(archive: Archive, tmp_path: Path
     save_scene(folder / "rotated.tif", noise(64, 64), transform=turned)
     (folder / "missing_link.tif").symlink_to(folder / "gone.tif")
     (folder / "loop.tif").symlink_to(folder / "loop.tif")
-    report = ingest(archive, FakeEncoder(), folder, chip=SMALL)
+    report = ingest(archive, FakeEncoder(), folder, IngestOptions(chip=SMALL))
     counts = {
         path.stem: archive.count(Filter(sources=(str(path),))) for path in folder.iterdir() if not path.is_symlink()
     }
@@ -342,12 +342,12 @@ def test_hostile_rasters_neither_stop_nor_enter(archive: Archive, tmp_path: Path
 def test_torn_tiles_cost_their_chips_and_are_listed_every_time(archive: Archive, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     save_torn(path, noise(128, 128))
-    report = ingest(archive, FakeEncoder(), path, chip=SMALL)
+    report = ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL))
     assert report.added == 15
     (refused,) = report.refused
     assert refused.reason.startswith("1 window unreadable, the first at column 32, row 32: damaged or truncated")
     encoder = FakeEncoder()
-    assert ingest(archive, encoder, path, chip=SMALL) == IngestReport(unchanged=1, refused=(refused,))
+    assert ingest(archive, encoder, path, IngestOptions(chip=SMALL)) == IngestReport(unchanged=1, refused=(refused,))
     assert encoder.encoded == 0
 
 
@@ -363,21 +363,21 @@ def save_torn(path: Path, pixels: np.ndarray) -> None:
 
 def test_a_damaged_window_of_a_changed_scene_keeps_its_former_record(archive: Archive, tmp_path: Path) -> None:
     path = save_scene(tmp_path / "a.tif", noise(128, 128))
-    ingest(archive, FakeEncoder(), path, chip=SMALL)
+    ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL))
     ids = archive.ids()
     (torn,) = (record.id for record in archive.get(ids) if record.window == (32, 32, 32, 32))
     before = archive.vectors([torn])
     save_torn(path, noise(128, 128, seed=1))
     touch(path)
-    report = ingest(archive, FakeEncoder(), path, chip=SMALL)
+    report = ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL))
     assert (report.added, report.updated, report.removed) == (0, 15, 0)
     assert report.refused[0].reason.endswith("; 1 former record of these kept")
     assert archive.ids() == ids
     np.testing.assert_array_equal(archive.vectors([torn]), before)
-    assert ingest(archive, FakeEncoder(), path, chip=SMALL).unchanged == 1
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)).unchanged == 1
     save_scene(path, noise(128, 128, seed=2))
     touch(path)
-    assert ingest(archive, FakeEncoder(), path, chip=SMALL) == IngestReport(updated=16)
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)) == IngestReport(updated=16)
 
 
 @pytest.mark.parametrize("step", ["remove", "note"])
@@ -385,7 +385,7 @@ def test_a_crash_beside_a_removal_leaves_more_never_less(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     path = save_scene(tmp_path / "a.tif", noise(128, 128))
-    ingest(archive, FakeEncoder(), path, chip=SMALL)
+    ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL))
     coarse = ChipConfig(size=64)
     add = archive.add
 
@@ -400,13 +400,13 @@ def test_a_crash_beside_a_removal_leaves_more_never_less(
     with monkeypatch.context() as broken:
         broken.setattr(archive, *(("remove", pulled_plug) if step == "remove" else ("add", add_without_note)))
         with pytest.raises(KeyboardInterrupt):
-            ingest(archive, FakeEncoder(), path, chip=coarse)
+            ingest(archive, FakeEncoder(), path, IngestOptions(chip=coarse))
     old = 16 if step == "remove" else 0
     assert len(archive) == old + 4
     encoder = FakeEncoder()
-    assert ingest(archive, encoder, path, chip=coarse) == IngestReport(removed=old)
+    assert ingest(archive, encoder, path, IngestOptions(chip=coarse)) == IngestReport(removed=old)
     assert (len(archive), encoder.encoded) == (4, 0)
-    assert ingest(archive, encoder, path, chip=coarse) == IngestReport(unchanged=1)
+    assert ingest(archive, encoder, path, IngestOptions(chip=coarse)) == IngestReport(unchanged=1)
 
 
 def test_names_that_cannot_be_kept_are_refused(archive: Archive, images: Path) -> None:
@@ -435,7 +435,7 @@ def test_the_wrong_model_is_refused_before_anything_is_read(archive: Archive, im
     with pytest.raises(ModelMismatchError):
         ingest(archive, other, images)
     with pytest.raises(ConfigError):
-        ingest(archive, FakeEncoder(), images, batch_size=0)
+        ingest(archive, FakeEncoder(), images, IngestOptions(batch_size=0))
     assert len(archive) == 0
 
 
@@ -444,12 +444,12 @@ def test_the_wrong_model_is_refused_before_anything_is_read(archive: Archive, im
 
 def test_the_second_time_nothing_is_embedded(archive: Archive, images: Path, tmp_path: Path) -> None:
     save_scene(images / "scene.tif", noise())
-    assert ingest(archive, FakeEncoder(), images, chip=SMALL).added == 24
+    assert ingest(archive, FakeEncoder(), images, IngestOptions(chip=SMALL)).added == 24
     encoder = FakeEncoder()
-    assert ingest(Archive.open(archive.uri), encoder, images, chip=SMALL) == IngestReport(unchanged=13)
+    assert ingest(Archive.open(archive.uri), encoder, images, IngestOptions(chip=SMALL)) == IngestReport(unchanged=13)
     assert encoder.encoded == 0
     Image.new("RGB", (9, 9)).save(images / "new.png")
-    assert ingest(archive, encoder, images, chip=SMALL) == IngestReport(added=1, unchanged=13)
+    assert ingest(archive, encoder, images, IngestOptions(chip=SMALL)) == IngestReport(added=1, unchanged=13)
     assert encoder.encoded == 1
 
 
@@ -469,33 +469,35 @@ def test_a_changed_source_is_made_anew_and_keeps_its_ids(archive: Archive, image
 
 def test_records_of_windows_that_are_no_longer_cut_go(archive: Archive, tmp_path: Path) -> None:
     path = save_scene(tmp_path / "a.tif", noise(96, 128))
-    ingest(archive, FakeEncoder(), path, chip=SMALL)
+    ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL))
     save_scene(path, noise(64, 128, seed=1))
     touch(path)
-    assert ingest(archive, FakeEncoder(), path, chip=SMALL) == IngestReport(updated=8, removed=4)
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)) == IngestReport(updated=8, removed=4)
     assert len(archive) == 8
-    report = ingest(archive, FakeEncoder(), path, chip=ChipConfig(size=64))
+    report = ingest(archive, FakeEncoder(), path, IngestOptions(chip=ChipConfig(size=64)))
     assert report == IngestReport(added=2, removed=8)
 
 
 def test_collections_do_not_touch_each_other(archive: Archive, tmp_path: Path) -> None:
     path = save_scene(tmp_path / "a.tif", noise(128, 128))
-    ingest(archive, FakeEncoder(), path, chip=SMALL, collection="fine")
-    assert ingest(archive, FakeEncoder(), path, chip=ChipConfig(size=64), collection="coarse").added == 4
+    ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL, collection="fine"))
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=ChipConfig(size=64), collection="coarse")).added == 4
     assert archive.facets()["collections"] == {"fine": 16, "coarse": 4}
     for collection, size in (("fine", 32), ("coarse", 64)):
-        report = ingest(archive, FakeEncoder(), path, chip=ChipConfig(size=size), collection=collection)
+        report = ingest(archive, FakeEncoder(), path, IngestOptions(chip=ChipConfig(size=size), collection=collection))
         assert report == IngestReport(unchanged=1)
 
 
 def test_removed_records_stay_removed_until_their_source_changes(archive: Archive, tmp_path: Path) -> None:
     path = save_scene(tmp_path / "a.tif", noise(64, 64))
-    ingest(archive, FakeEncoder(), path, chip=SMALL)
+    ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL))
     archive.remove(archive.ids()[:1])
-    assert ingest(archive, FakeEncoder(), path, chip=SMALL) == IngestReport(unchanged=1)
-    assert ingest(archive, FakeEncoder(), path, chip=SMALL, refresh=True) == IngestReport(added=1, updated=3)
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)) == IngestReport(unchanged=1)
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL, refresh=True)) == IngestReport(
+        added=1, updated=3
+    )
     archive.remove(archive.ids())
-    assert ingest(archive, FakeEncoder(), path, chip=SMALL) == IngestReport(added=4)
+    assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)) == IngestReport(added=4)
 
 
 def test_a_dry_run_counts_and_changes_nothing(archive: Archive, images: Path) -> None:
@@ -507,19 +509,25 @@ def test_a_dry_run_counts_and_changes_nothing(archive: Archive, images: Path) ->
         with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
             save_scene(images / f"{name}.tif", pixels, crs=None, transform=None)
     encoder = FakeEncoder()
-    report = ingest(archive, encoder, images, chip=SMALL, dry_run=True)
+    report = ingest(archive, encoder, images, IngestOptions(chip=SMALL), dry_run=True)
     assert (report.added, report.updated, report.unchanged) == (37, 0, 0)
     assert (len(archive), encoder.encoded) == (0, 0)
-    assert ingest(archive, encoder, images, chip=SMALL).added == 37
+    assert ingest(archive, encoder, images, IngestOptions(chip=SMALL)).added == 37
     touch(images / "scene.tif")
-    report = ingest(archive, encoder, images, chip=SMALL, dry_run=True)
+    report = ingest(archive, encoder, images, IngestOptions(chip=SMALL), dry_run=True)
     assert (report.added, report.updated, report.unchanged) == (0, 12, 15)
 
 
 def test_progress_ends_where_it_said(archive: Archive, images: Path) -> None:
     save_scene(images / "scene.tif", noise())
     seen: list[tuple[int, int]] = []
-    ingest(archive, FakeEncoder(), images, chip=SMALL, batch_size=5, progress=lambda *step: seen.append(step))
+    ingest(
+        archive,
+        FakeEncoder(),
+        images,
+        IngestOptions(chip=SMALL, batch_size=5),
+        progress=lambda *step: seen.append(step),
+    )
     assert seen[-1] == (24, 24)
     assert {expected for _, expected in seen} == {24}
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -547,12 +555,12 @@ def test_an_interrupted_ingest_goes_on_where_it_was(archive: Archive, tmp_path: 
     path = save_scene(tmp_path / "a.tif", noise(192, 192))
     threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        ingest(archive, FailingEncoder(after), path, chip=SMALL, batch_size=8)
+        ingest(archive, FailingEncoder(after), path, IngestOptions(chip=SMALL, batch_size=8))
     kept = len(archive)
     assert kept == after // 8 * 8
     assert threading.active_count() <= threads + 1  # Lance keeps one of its own
     encoder = FakeEncoder()
-    assert ingest(archive, encoder, path, chip=SMALL, batch_size=8).added == 36 - kept
+    assert ingest(archive, encoder, path, IngestOptions(chip=SMALL, batch_size=8)).added == 36 - kept
     assert encoder.encoded == 36 - kept
     assert len(archive) == 36
 
@@ -580,14 +588,14 @@ def test_killed_ingests_lose_and_double_nothing(tmp_path: Path, kills: tuple[int
         before = kept
     archive = Archive.open(tmp_path / "archive")
     encoder = FakeEncoder()
-    assert ingest(archive, encoder, folder, chip=SMALL).added == 160 - before == encoder.encoded
+    assert ingest(archive, encoder, folder, IngestOptions(chip=SMALL)).added == 160 - before == encoder.encoded
     ids = archive.ids()
     assert len(ids) == len(set(ids)) == len(archive) == 160
     fresh = Archive.create(tmp_path / "fresh", FakeEncoder())
-    ingest(fresh, FakeEncoder(), folder, chip=SMALL)
+    ingest(fresh, FakeEncoder(), folder, IngestOptions(chip=SMALL))
     assert fresh.ids() == ids
     np.testing.assert_allclose(fresh.vectors(ids), archive.vectors(ids), atol=1e-6)
-    assert ingest(archive, FakeEncoder(), folder, chip=SMALL) == IngestReport(unchanged=61)
+    assert ingest(archive, FakeEncoder(), folder, IngestOptions(chip=SMALL)) == IngestReport(unchanged=61)
 
 
 def test_reading_and_committing_overlap_with_encoding(
@@ -620,7 +628,7 @@ def test_reading_and_committing_overlap_with_encoding(
 
     monkeypatch.setattr(sources, "read_image", counting_read)
     monkeypatch.setattr(archive, "add", telling_add)
-    assert ingest(archive, WaitingEncoder(), images, batch_size=2).added == 12
+    assert ingest(archive, WaitingEncoder(), images, IngestOptions(batch_size=2)).added == 12
 
 
 # Names.
@@ -657,7 +665,7 @@ def test_folders_are_searched_in_order_past_hidden_files(images: Path) -> None:
 
 @pytest.mark.data
 def test_real_scenes(archive: Archive, terraseek_data: Path) -> None:
-    report = ingest(archive, FakeEncoder(), terraseek_data / "scenes", chip=ChipConfig(size=256))
+    report = ingest(archive, FakeEncoder(), terraseek_data / "scenes", IngestOptions(chip=ChipConfig(size=256)))
     assert report.added > 100
     assert [Path(refused.source).name for refused in report.refused] == []
     assert all(record.footprint is not None for record in archive.get(archive.ids()[:50]))
@@ -666,7 +674,7 @@ def test_real_scenes(archive: Archive, terraseek_data: Path) -> None:
 @pytest.mark.data
 def test_bigearthnet_patches(archive: Archive, terraseek_data: Path) -> None:
     chip = ChipConfig(size=120, bands=("B04", "B03", "B02"))
-    report = ingest(archive, FakeEncoder(), terraseek_data / "bigearthnet_tiny" / "tiny", chip=chip)
+    report = ingest(archive, FakeEncoder(), terraseek_data / "bigearthnet_tiny" / "tiny", IngestOptions(chip=chip))
     assert report == IngestReport(added=11)
     records = archive.get(archive.ids())
     assert all(record.window == (0, 0, 120, 120) and record.footprint is not None for record in records)

@@ -17,13 +17,13 @@ SIDE, FULL = 40_000, 4096
 
 INGEST = """
 import importlib.util, sys
-from terraseek.archive import Archive, ingest
+from terraseek.archive import Archive, IngestOptions, ingest
 from terraseek.geo import ChipConfig
 spec = importlib.util.spec_from_file_location("ingest_worker", sys.argv[1])
 worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 archive = Archive.create(sys.argv[2], worker.FakeEncoder())
-report = ingest(archive, worker.FakeEncoder(), sys.argv[3], chip=ChipConfig(size=256, scales=(1, 8)))
+report = ingest(archive, worker.FakeEncoder(), sys.argv[3], IngestOptions(chip=ChipConfig(size=256, scales=(1, 8))))
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 peak_mib = int(status["VmHWM"].split()[0]) // 1024  # ru_maxrss would begin with the parent's
 print(len(archive), len(report.refused), peak_mib)

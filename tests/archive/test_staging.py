@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from terraseek.archive import Archive, cluster, ingest, ingest_on_ray, lease
+from terraseek.archive import Archive, IngestOptions, cluster, ingest, ingest_on_ray, lease
 from terraseek.archive.cluster import _Stager, _Unit
 from terraseek.archive.schema import records_schema, records_table
 from terraseek.archive.staging import Staging, UnitReport
@@ -60,7 +60,9 @@ def test_the_same_as_the_local_engine_in_one_commit(
 ) -> None:
     local = Archive.create(tmp_path / "local", FakeEncoder())
     before = archive.snapshot().version
-    assert ingest_on_ray(archive, FakeEncoder, images, batch_size=3) == ingest(local, FakeEncoder(), images)
+    assert ingest_on_ray(archive, FakeEncoder, images, IngestOptions(batch_size=3)) == ingest(
+        local, FakeEncoder(), images
+    )
     assert len(worked) == 3
     assert archive.snapshot().version == before + 1
     assert archive.get(archive.ids()) == local.get(local.ids())

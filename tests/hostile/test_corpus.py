@@ -21,7 +21,7 @@ from PIL import Image
 from rasterio import Affine
 from rasterio.control import GroundControlPoint
 
-from terraseek.archive import Archive, Filter, find_sources, ingest
+from terraseek.archive import Archive, Filter, IngestOptions, find_sources, ingest
 from terraseek.archive.sources import Source
 from terraseek.cli import main
 from terraseek.errors import ImageError, NotFoundError, Refused, TerraseekError
@@ -194,7 +194,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_corpus_comes_in_or_is_named_with_its_reason(corpus: Path, tmp_path: Path) -> None:
     archive = Archive.create(tmp_path / "archive", FakeEncoder())
-    report = ingest(archive, FakeEncoder(), corpus, chip=ChipConfig(size=64))
+    report = ingest(archive, FakeEncoder(), corpus, IngestOptions(chip=ChipConfig(size=64)))
     given = {Path(record.source).name for record in archive.get(archive.ids())}
     assert given == {name for name, (_, records) in CORPUS.items() if records}
     assert report.added == len(given)
@@ -203,7 +203,7 @@ def test_the_corpus_comes_in_or_is_named_with_its_reason(corpus: Path, tmp_path:
     for item in report.refused:
         assert item.reason
         assert f"{item.source}{item.reason}".isprintable()
-    again = ingest(archive, FakeEncoder(), corpus, chip=ChipConfig(size=64))
+    again = ingest(archive, FakeEncoder(), corpus, IngestOptions(chip=ChipConfig(size=64)))
     assert (again.added, again.updated, again.removed, len(again.refused)) == (0, 0, 0, refused)
 
 

@@ -6,7 +6,7 @@ from .export import ExportFormat, export_archive, import_archive
 from .features import record_feature
 from .filters import Filter, Interval, parse_bbox, parse_interval
 from .footprint import Bbox, bbox_of, box_geometry, on_globe
-from .ingest import IngestReport, ingest
+from .ingest import IngestOptions, IngestReport, ingest
 from .kept_model import create_archive, open_archive
 from .manifest import FORMAT_VERSION, ModelIdentity
 from .ranking import Mode, Ranking
@@ -26,6 +26,7 @@ __all__ = [
     "CompactResult",
     "ExportFormat",
     "Filter",
+    "IngestOptions",
     "IngestReport",
     "Interval",
     "Mode",

@@ -12,28 +12,28 @@ import json
 import logging
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from ..errors import ConfigError, ImageError, NotFoundError, Refused, TerraseekError, UsageError, require
-from ..geo import RASTER_SUFFIXES, ChipConfig
+from ..geo import RASTER_SUFFIXES
 from ..typing import Encoder
 from .archive import Archive
 from .embedding import Embedder
-from .ingest import batches_of
-from .ingest_run import Finished, IngestReport, IngestRun, Reading, Task, refusal
+from .ingest import IngestOptions, Sources, batches_of
+from .ingest_run import Finished, IngestReport, Reading, Task, refusal
 from .lease import writer_lease
 from .pieces import Piece
 from .prefetch import prefetch
-from .record import DEFAULT_COLLECTION
 from .schema import check_vectors, latest_of_each, records_schema, records_table
-from .sources import Source, find_sources
+from .sources import Source
 from .staging import Staging, UnitReport
 from .storage import local_directory
 
@@ -47,14 +47,9 @@ UNIT_IMAGES = 256
 def ingest_on_ray(
     archive: Archive,
     load_encoder: Callable[[], Encoder],
-    sources: Iterable[str | Path | Source | Refused] | str | Path,
+    sources: Sources,
+    options: IngestOptions | None = None,
     *,
-    chip: ChipConfig | None = None,
-    collection: str = DEFAULT_COLLECTION,
-    kind: Literal["auto", "image", "scene"] = "auto",
-    batch_size: int = 256,
-    refresh: bool = False,
-    predict_labels: float | None = None,
     workers: int | None = None,
     address: str | None = None,
     storage_options: dict[str, str] | None = None,
@@ -67,12 +62,7 @@ def ingest_on_ray(
         archive: where every worker can write: on object storage, or in a folder that all machines share.
         load_encoder: called once by each worker, and here; must work on the workers' machines.
         sources: as for `ingest`; their files are opened on the workers' machines.
-        chip: as for `ingest`.
-        collection: as for `ingest`.
-        kind: as for `ingest`.
-        batch_size: records embedded together at most.
-        refresh: as for `ingest`.
-        predict_labels: as for `ingest`.
+        options: as for `ingest`.
         workers: of one CPU each; as many as the cluster has room for if it is not given.
         address: of the cluster; by default the one that Ray's environment names, else one on this machine.
         storage_options: of the archive, handed to the workers.
@@ -84,22 +74,19 @@ def ingest_on_ray(
         ModelMismatchError, ConfigError, UsageError: as `ingest`.
         TerraseekError: a worker failed for another reason than a source.
     """
-    if batch_size < 1 or (workers is not None and workers < 1):
-        raise ConfigError(f"batch_size and workers must be at least 1, not {batch_size} and {workers}")
-    encoder = load_encoder()
-    archive.check_model(encoder)
-    chip = chip or ChipConfig()
-    run = IngestRun(archive, chip, collection, Embedder(encoder, predict_labels).state, refresh=refresh)
-    paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
-    run.plan(_absolute(source) for source in find_sources(paths, bands=chip.bands, kind=kind))
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, not {workers}")
+    options = options or IngestOptions()
+    run = options.run(archive, load_encoder())
+    run.plan(_absolute(source) for source in options.find(sources))
     if dry_run:
         return run.foresee()
     if not run.tasks:
         return run.report()
     directory = local_directory(archive.uri)
     uri = archive.uri if directory is None else str(directory.resolve())
-    units = _units(run.tasks, run.reading, batch_size)
-    stager = _Stager(uri, storage_options, load_encoder, predict_labels, run.reading, batch_size)
+    units = _units(run.tasks, run.reading)
+    stager = _Stager(uri, storage_options, load_encoder, run.reading, options)
     staging = Staging(uri, storage_options)
     with writer_lease(staging.connection, uri):
         reports = _work(stager, units, workers, address, progress)
@@ -119,7 +106,7 @@ class _Unit:
     tasks: tuple[Task, ...]
 
 
-def _units(tasks: Sequence[Task], reading: Reading, batch_size: int) -> list[_Unit]:
+def _units(tasks: Sequence[Task], reading: Reading) -> list[_Unit]:
     groups: list[list[Task]] = []
     images: list[Task] = []
     for task in tasks:
@@ -160,16 +147,14 @@ class _Stager:
         uri: str,
         storage_options: dict[str, str] | None,
         load_encoder: Callable[[], Encoder],
-        predict_labels: float | None,
         reading: Reading,
-        batch_size: int,
+        options: IngestOptions,
     ) -> None:
         self._uri = uri
         self._storage_options = storage_options
         self._load_encoder = load_encoder
-        self._predict_labels = predict_labels
         self._reading = reading
-        self._batch_size = batch_size
+        self._options = options
         self._opened: tuple[Staging, Archive, Embedder] | None = None
 
     def _open(self) -> tuple[Staging, Archive, Embedder]:
@@ -177,7 +162,7 @@ class _Stager:
             archive = Archive.open(self._uri, storage_options=self._storage_options)
             encoder = self._load_encoder()
             archive.check_model(encoder)
-            embed = Embedder(encoder, self._predict_labels)
+            embed = Embedder(encoder, self._options.predict_labels)
             self._opened = Staging(self._uri, self._storage_options), archive, embed
         return self._opened
 
@@ -193,7 +178,7 @@ class _Stager:
 
         def written() -> Iterator[pa.RecordBatch]:
             nonlocal rows
-            with closing(prefetch(batches_of(self._read(unit, refused), self._batch_size))) as batches:
+            with closing(prefetch(batches_of(self._read(unit, refused), self._options.batch_size))) as batches:
                 for batch in batches:
                     finished.extend(batch.finished)
                     if batch.pieces:
@@ -269,10 +254,13 @@ def _cluster(address: str | None) -> Iterator[None]:
     ray = require("ray", "cluster")
     context = require("ray.data", "cluster").DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of each plan and its progress
     begun = not ray.is_initialized()
     try:
         if begun:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+            # Ray forks its own programs, which start anew and know nothing of Lance.
+            warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
+            _connect(ray, address)
         yield
     except ray.exceptions.RayError as error:
         raise _translated(error) from error
@@ -281,6 +269,15 @@ def _cluster(address: str | None) -> Iterator[None]:
     finally:
         if begun and ray.is_initialized():
             ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, ray.exceptions.RayError):
+        raise
+    except Exception as error:  # of this very class where a machine is too busy to start one in time
+        raise TerraseekError(f"no Ray cluster could be started here: {_first_line(error)}; try again") from error
 
 
 def _translated(error: BaseException) -> TerraseekError:

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ..errors import ConfigError, Refused
 from ..geo import ChipConfig
@@ -33,23 +33,62 @@ from .prefetch import prefetch
 from .record import DEFAULT_COLLECTION
 from .sources import Source, find_sources
 
-__all__ = ["IngestReport", "ingest"]
+__all__ = ["IngestOptions", "IngestReport", "ingest"]
+
+Sources: TypeAlias = Iterable[str | Path | Source | Refused] | str | Path
 
 # Pixels of one batch; up to four are alive: being read, waiting, being encoded, and one region of a scene.
 _BATCH_BYTES = 64 << 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """What is made of sources, on one machine or on many.
+
+    Attributes:
+        chip: how scenes are cut and scaled.
+        collection: of the new records. A source may be in several collections, cut differently in each.
+        kind: what files are taken for, see `Source`.
+        batch_size: records embedded together at most, fewer where chips are large; locally also records per commit.
+        refresh: embed also what is unchanged.
+        predict_labels: also keep the labels that the model predicts with this score or more, see `Record.predicted`;
+            sources that went in without, or with another score, count as changed.
+    """
+
+    chip: ChipConfig = field(default_factory=ChipConfig)
+    collection: str = DEFAULT_COLLECTION
+    kind: Literal["auto", "image", "scene"] = "auto"
+    batch_size: int = 256
+    refresh: bool = False
+    predict_labels: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}")
+
+    def run(self, archive: Archive, encoder: Encoder) -> IngestRun:
+        """The ingest of these options into an archive, with nothing planned yet.
+
+        Raises:
+            ModelMismatchError: `encoder` is not the model that made the archive.
+            UsageError: `predict_labels` with a model that predicts none.
+        """
+        archive.check_model(encoder)
+        embedding = Embedder(encoder, self.predict_labels).state
+        return IngestRun(archive, self.chip, self.collection, embedding, refresh=self.refresh)
+
+    def find(self, sources: Sources) -> Iterator[Source | Refused]:
+        """What `sources` name, see `find_sources`."""
+        paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
+        return find_sources(paths, bands=self.chip.bands, kind=self.kind)
+
+
 def ingest(
     archive: Archive,
     encoder: Encoder,
-    sources: Iterable[str | Path | Source | Refused] | str | Path,
+    sources: Sources,
+    options: IngestOptions | None = None,
     *,
-    chip: ChipConfig | None = None,
-    collection: str = DEFAULT_COLLECTION,
-    kind: Literal["auto", "image", "scene"] = "auto",
-    batch_size: int = 256,
-    refresh: bool = False,
-    predict_labels: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     dry_run: bool = False,
 ) -> IngestReport:
@@ -59,13 +98,7 @@ def ingest(
         archive: made by the same model as `encoder`.
         encoder: makes the vectors.
         sources: files, folders, STAC documents, `Source` objects; see `find_sources` and `dataset_sources`.
-        chip: how scenes are cut and scaled.
-        collection: of the new records. A source may be in several collections, cut differently in each.
-        kind: what files are taken for, see `Source`.
-        batch_size: records per commit at most; fewer where chips are large.
-        refresh: embed also what is unchanged.
-        predict_labels: also keep the labels that the model predicts with this score or more, see `Record.predicted`;
-            sources that went in without, or with another score, count as changed.
+        options: what is made of them.
         progress: told (records done, records expected); nodata makes the second an upper bound.
         dry_run: look at everything, embed and write nothing; `added` and `updated` then say how many records
             (at most, nodata not being known) new and changed sources have.
@@ -76,26 +109,21 @@ def ingest(
 
     Raises:
         ModelMismatchError: `encoder` is not the model that made the archive.
-        ConfigError: `batch_size` is not positive.
         UsageError: `predict_labels` with a model that predicts none.
 
     Note:
         Records that were removed from the archive stay removed while their source is unchanged, unless none of the
         source's records is left.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-    archive.check_model(encoder)
-    chip = chip or ChipConfig()
-    paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
-    embed = Embedder(encoder, predict_labels)
-    run = IngestRun(archive, chip, collection, embed.state, refresh=refresh)
-    run.plan(find_sources(paths, bands=chip.bands, kind=kind))
+    options = options or IngestOptions()
+    run = options.run(archive, encoder)
+    run.plan(options.find(sources))
     if dry_run:
         return run.foresee()
+    embed = Embedder(encoder, options.predict_labels)
     expected = run.expected() if progress else 0
     done = 0
-    with closing(prefetch(batches_of(run.read(), batch_size))) as batches, ThreadPoolExecutor(1) as committer:
+    with closing(prefetch(batches_of(run.read(), options.batch_size))) as batches, ThreadPoolExecutor(1) as committer:
         pending: Future[None] | None = None
         for batch in batches:
             records, vectors_ND = embed(batch.pieces) if batch.pieces else ([], None)

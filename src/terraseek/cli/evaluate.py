@@ -16,6 +16,8 @@ from .output import Json, emit_json, parse_options, raise_if_refused, say, show_
 
 if TYPE_CHECKING:
     from ..data import ImageDataset
+    from ..encoders import OnnxEncoder
+    from ..errors import Refused
     from ..metrics import Evaluation, ImageTextEvaluation, Provenance
 
 __all__ = ["By", "compare", "evaluate"]
@@ -59,34 +61,21 @@ def evaluate(
     require("torch", "train")
     from ..data import load_dataset
     from ..encoders import load_encoder
-    from ..metrics import DEFAULT_MEASURES, ImageTextEvaluation, Provenance, report_json, write_report
-    from ..training import evaluate_captions, evaluate_model
+    from ..metrics import ImageTextEvaluation, Provenance, report_json
 
     data = load_dataset(dataset, root, splits=splits, seed=split_seed, **parse_options(option or ()))
     encoder = load_encoder(find_model(model))
     captioned = encoder.has_text and any(sample.captions for sample in data.samples)
     found: Evaluation | ImageTextEvaluation
-    with show_progress("embedding") as progress:
-        if by is By.captions or (by is None and captioned):
-            if measure or gallery:
-                raise UsageError(
-                    "--measure and --gallery are for labels (--by labels): on captions, recalls at 1, 5 and 10 are "
-                    "measured within one split"
-                )
-            found, refused = evaluate_captions(
-                encoder, data, split=split, seed=seed, other_split=other_split, progress=progress
+    if by is By.captions or (by is None and captioned):
+        if measure or gallery:
+            raise UsageError(
+                "--measure and --gallery are for labels (--by labels): on captions, recalls at 1, 5 and 10 are "
+                "measured within one split"
             )
-        else:
-            found, refused = evaluate_model(
-                encoder,
-                data,
-                query_split=split,
-                gallery_split=gallery or "train",
-                measures=tuple(measure) if measure else DEFAULT_MEASURES,
-                seed=seed,
-                other_split=other_split,
-                progress=progress,
-            )
+        found, refused = _by_captions(encoder, data, split, seed=seed, other_split=other_split)
+    else:
+        found, refused = _by_labels(encoder, data, split, gallery, measure, seed=seed, other_split=other_split)
     trained_with = encoder.config.training.get("seed")
     provenance = Provenance(
         dataset=data.name,
@@ -98,14 +87,7 @@ def evaluate(
         notes={"images left out": ", ".join(map(str, refused))} if refused else {},
     )
     if report is not None:
-        samples = {sample.id: index for index, sample in enumerate(data.samples)}
-        write_report(
-            report,
-            found,
-            provenance,
-            thumbnail=lambda name: data.read(samples[name]),
-            describe=lambda name: ", ".join(data.samples[samples[name]].labels),
-        )
+        _write(report, found, provenance, data)
     if as_json:
         emit_json(report_json(found, provenance))
     elif isinstance(found, ImageTextEvaluation):
@@ -116,6 +98,54 @@ def evaluate(
         say(f"look at {report / 'report.html'}")
     judged = len(found.image_ids if isinstance(found, ImageTextEvaluation) else found.query_ids)
     raise_if_refused(refused, f"{judged:,} images were judged")
+
+
+def _by_captions(
+    encoder: OnnxEncoder, data: ImageDataset, split: str, *, seed: int, other_split: bool
+) -> tuple[ImageTextEvaluation, Sequence[Refused]]:
+    from ..training import evaluate_captions
+
+    with show_progress("embedding") as progress:
+        return evaluate_captions(encoder, data, split=split, seed=seed, other_split=other_split, progress=progress)
+
+
+def _by_labels(
+    encoder: OnnxEncoder,
+    data: ImageDataset,
+    split: str,
+    gallery: str | None,
+    measures: Sequence[str] | None,
+    *,
+    seed: int,
+    other_split: bool,
+) -> tuple[Evaluation, Sequence[Refused]]:
+    from ..metrics import DEFAULT_MEASURES
+    from ..training import evaluate_model
+
+    with show_progress("embedding") as progress:
+        return evaluate_model(
+            encoder,
+            data,
+            query_split=split,
+            gallery_split=gallery or "train",
+            measures=tuple(measures) if measures else DEFAULT_MEASURES,
+            seed=seed,
+            other_split=other_split,
+            progress=progress,
+        )
+
+
+def _write(folder: Path, found: Evaluation | ImageTextEvaluation, provenance: Provenance, data: ImageDataset) -> None:
+    from ..metrics import write_report
+
+    samples = {sample.id: index for index, sample in enumerate(data.samples)}
+    write_report(
+        folder,
+        found,
+        provenance,
+        thumbnail=lambda name: data.read(samples[name]),
+        describe=lambda name: ", ".join(data.samples[samples[name]].labels),
+    )
 
 
 def _show(found: Evaluation, provenance: Provenance, data: ImageDataset) -> None:
