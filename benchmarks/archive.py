@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import faiss
 import numpy as np
@@ -38,11 +39,13 @@ import shapely
 
 from _vectors import KINDS, clustered, likeness
 from terraseek.archive import Archive, Filter, ModelIdentity, Record
+from terraseek.archive.ann import EF
 from terraseek.search import Query, Retriever
 
 Figures = dict[str, float]
 QUERIES, RECALL_QUERIES = 40, 100
 BATCH = 50_000
+CANDIDATES = (64, 128, 256)
 PARTS = ("build", "searches", "changes", "index", "ann", "noise")
 
 
@@ -116,6 +119,8 @@ class Subject:
         return KINDS[self.kind](count, self.dim, 2)
 
     def open(self) -> Archive:
+        """The archive at rest: for a second after a change every call looks for further ones, which costs a little."""
+        time.sleep(1.1)
         return Archive.open(self.folder / "archive")
 
     def once(self, name: str, make: Callable[[], Figures]) -> Figures:
@@ -200,7 +205,7 @@ def changes(subject: Subject) -> Figures:
 
 
 def ann(subject: Subject) -> Figures:
-    """The speed and the recall of the index on disk."""
+    """The speed and the recall of the index on disk, and both by how many candidates a walk keeps."""
     archive, queries = subject.open(), subject.queries(RECALL_QUERIES)
     figures = timed("ann_first", lambda: archive.search(queries[0], 10, mode="ann"))
     retriever = Retriever(archive)
@@ -211,8 +216,15 @@ def ann(subject: Subject) -> Figures:
         },
         queries[:QUERIES],
     )
-    near = [set(archive.search(q, 10, mode="ann").ids) & set(archive.search(q, 10).ids) for q in queries]
-    return figures | {"ann_recall_at_10": sum(map(len, near)) / (10 * len(queries))}
+    exact = [set(archive.search(q, 10).ids) for q in queries]
+    for candidates in (*CANDIDATES, EF):
+        with patch("terraseek.archive.ann.EF", candidates):
+            found = [set(archive.search(q, 10, mode="ann").ids) for q in queries]
+            times = take_turns({"ann": lambda q: archive.search(q, 10, mode="ann")}, queries[:QUERIES])
+        near = sum(len(one & other) for one, other in zip(found, exact, strict=True))
+        figures[f"ann_recall_at_10_of_{candidates}"] = near / (10 * len(queries))
+        figures[f"ann_cpu_ms_of_{candidates}"] = times["ann_cpu_ms"]
+    return figures | {"ann_recall_at_10": figures[f"ann_recall_at_10_of_{EF}"]}
 
 
 def measure(count: int, dim: int, folder: Path, parts: list[str]) -> Iterator[Figures]:

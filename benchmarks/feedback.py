@@ -9,8 +9,8 @@ the others, and searches again: three rounds. After each round the direction tha
 `logistic_direction` makes of the image and all marks so far ranks the other half. Beside both: the image alone, and a
 person who is shown everything that is right (the mean of all images that agree), the ceiling of one direction.
 
-Figures are means over the seeds with their standard deviation over the seeds, and the gain over the image alone, which
-within a seed is judged by the same images and so varies less.
+Figures are means over the seeds with their standard deviation over the seeds, and the gain over the image alone: the
+mean difference query by query, over the queries of all seeds, with its bootstrap interval of 95 % over the queries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from terraseek.metrics import EmbeddingSet, evaluate_retrieval
+from terraseek.metrics import EmbeddingSet, bootstrap_interval, evaluate_retrieval
+from terraseek.metrics.significance import query_mean
 from terraseek.relevance import relevance
 from terraseek.search import logistic_direction, rocchio_direction
 
@@ -32,7 +33,8 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
     "logistic": logistic_direction,
 }
 SHOWN, ROUNDS, AGREES = 10, 3, 0.5
-Scores = dict[str, list[dict[str, float]]]
+Scores = dict[str, list[dict[str, np.ndarray]]]
+"""For each method and round the measures of every query, (Q,)."""
 
 
 def simulate(features: np.ndarray, labels: np.ndarray, seed: int, queries: int) -> Scores:
@@ -43,10 +45,10 @@ def simulate(features: np.ndarray, labels: np.ndarray, seed: int, queries: int) 
     asked = looked[:queries]
     agree_QL = relevance(labels[asked], labels[looked], "jaccard") >= AGREES
 
-    def measured(directions_QD: np.ndarray) -> dict[str, float]:
+    def measured(directions_QD: np.ndarray) -> dict[str, np.ndarray]:
         found = EmbeddingSet(directions_QD.astype(np.float32), labels[asked], tuple(f"q{at}" for at in asked))
         evaluation = evaluate_retrieval(found, gallery, MEASURES, bootstrap=0)
-        return {name: float(evaluation[name]) for name in MEASURES}
+        return {name: np.asarray(evaluation.per_query[name]) for name in MEASURES}
 
     alone_QD = features[asked]
     shown_all = [features[looked[agree]].mean(axis=0) for agree in agree_QL]
@@ -69,16 +71,18 @@ def simulate(features: np.ndarray, labels: np.ndarray, seed: int, queries: int) 
 
 
 def summary(runs: list[Scores]) -> dict[str, list[dict[str, dict[str, float]]]]:
-    """Means and deviations over the seeds, of the values and of the gain over the image alone within a seed."""
+    """Means and deviations over the seeds, and the gain over the image alone, query by query."""
 
     def spread(method: str, rounds: int, measure: str) -> dict[str, float]:
-        values = np.array([run[method][rounds][measure] for run in runs])
-        gains = values - [run["image alone"][0][measure] for run in runs]
+        per_seed_SQ = np.stack([run[method][rounds][measure] for run in runs])
+        gains_SQ = per_seed_SQ - np.stack([run["image alone"][0][measure] for run in runs])
+        interval = bootstrap_interval({measure: query_mean(gains_SQ.ravel())}, gains_SQ.size)[measure]
         return {
-            "mean": float(values.mean()),
-            "std": float(values.std(ddof=1)),
-            "gain": float(gains.mean()),
-            "gain_std": float(gains.std(ddof=1)),
+            "mean": float(per_seed_SQ.mean()),
+            "std": float(per_seed_SQ.mean(axis=1).std(ddof=1)),
+            "gain": float(gains_SQ.mean()),
+            "gain_low": interval.low,
+            "gain_high": interval.high,
         }
 
     return {
@@ -108,11 +112,14 @@ def main() -> None:
     }
     tree = {"schema": 1, "settings": settings, "methods": found}
     options.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-    print(f"{'':16s}{'marks':>6s}" + "".join(f"{measure:>30s}" for measure in MEASURES))
+    print(f"{'':16s}{'marks':>6s}" + "".join(f"{measure:>34s}" for measure in MEASURES))
     for method, rounds in found.items():
         for number, measures in enumerate(rounds):
-            cells = "".join(f"{f['mean']:10.4f} ({f['gain']:+.4f} ± {f['gain_std']:.4f})" for f in measures.values())
-            print(f"{method:16s}{number * SHOWN:6d}{cells}")
+            cells = [
+                f"{f['mean']:9.4f} {f['gain']:+.4f} [{f['gain_low']:+.4f}, {f['gain_high']:+.4f}]"
+                for f in measures.values()
+            ]
+            print(f"{method:16s}{number * SHOWN:6d}{''.join(cells)}")
 
 
 if __name__ == "__main__":
