@@ -14,7 +14,7 @@ from terraseek.losses import AnySupConLoss, EmbeddingQueue
 from terraseek.models import build_embedder, embedder_config
 from terraseek.training.base_task import freeze, parameter_groups, warmup_cosine
 from terraseek.training.datamodule import ImageData, PixelSplit, band_statistics
-from terraseek.training.recipe import AugmentationConfig, OptimizerConfig, SamplerConfig
+from terraseek.training.sections import AugmentationConfig, OptimizerConfig, SamplerConfig
 from terraseek.training.task import ImageTask
 
 

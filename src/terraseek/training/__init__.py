@@ -2,29 +2,14 @@
 
 from .augmentation import augment
 from .caption_evaluation import evaluate_captions
+from .caption_sections import ConceptsConfig, ContrastConfig, ObjectiveConfig, ObjectivesConfig, TextSideConfig
 from .caption_table import Captions, CaptionTable, caption_tokenizer
 from .caption_task import ConceptTargets, ImageTextTask, Objectives
 from .datamodule import Batch, ImageData, PixelSplit, Split, band_statistics
 from .evaluation import embed_dataset, evaluate_model
 from .front import FrontLayout, FrontSplit
 from .knowledge import Knowledge, KnowledgeMode, mine_captions, mine_concepts
-from .recipe import (
-    ArchitectureConfig,
-    AugmentationConfig,
-    ConceptsConfig,
-    ContrastConfig,
-    DataConfig,
-    LossConfig,
-    ObjectiveConfig,
-    ObjectivesConfig,
-    OptimizerConfig,
-    Recipe,
-    SamplerConfig,
-    TextSideConfig,
-    TrainerConfig,
-    load_recipe,
-    resolve_recipe,
-)
+from .recipe import Recipe, load_recipe, resolve_recipe
 from .run import Run, preview, train
 from .samplers import (
     BatchSampler,
@@ -36,6 +21,15 @@ from .samplers import (
     build_sampler,
     label_coverage,
     repeat_factors,
+)
+from .sections import (
+    ArchitectureConfig,
+    AugmentationConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    SamplerConfig,
+    TrainerConfig,
 )
 from .task import ImageTask
 

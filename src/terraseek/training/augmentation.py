@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .recipe import AugmentationConfig
+from .sections import AugmentationConfig
 
 __all__ = ["augment"]
 

@@ -24,7 +24,7 @@ from ..typing import FloatArray
 from .augmentation import augment
 from .datamodule import Batch
 from .front import FrontLayout
-from .recipe import AugmentationConfig, OptimizerConfig
+from .sections import AugmentationConfig, OptimizerConfig
 
 __all__ = ["SELECTION", "RetrievalTask", "freeze", "parameter_groups", "warmup_cosine"]
 

@@ -18,13 +18,14 @@ from ..errors import ConfigError, DatasetError
 from ..losses import ConceptAlignment, LabelStatistics, build_cross_modal_loss, build_loss
 from ..models import TextNetworkConfig, build_image_text_embedder
 from .caption_evaluation import evaluate_captions
+from .caption_sections import TextSideConfig
 from .caption_table import CaptionTable, caption_tokenizer
 from .caption_task import ConceptTargets, ImageTextTask, Objectives
 from .datamodule import ImageData
 from .front_cache import keep_fronts
 from .knowledge import Knowledge, mine_concepts
 from .plan import Judgement, Plan, base_config, open_splits
-from .recipe import Recipe, TextSideConfig
+from .recipe import Recipe
 
 __all__ = ["caption_plan"]
 

@@ -15,7 +15,7 @@ from ..errors import DatasetError
 from ..losses import number_captions
 from ..models import minilm_tokenizer_file, split_words, word_tokenizer
 from ..texts import normalise_caption
-from .recipe import TextSideConfig
+from .caption_sections import TextSideConfig
 
 __all__ = ["CaptionTable", "Captions", "caption_tokenizer"]
 

@@ -28,9 +28,10 @@ from ..registry import nearest
 from ..relevance import concept_relevance
 from ..texts import RECALL_RANKS
 from .base_task import SELECTION, RetrievalTask
+from .caption_sections import ObjectivesConfig
 from .caption_table import CaptionTable
 from .datamodule import Batch
-from .recipe import AugmentationConfig, ObjectivesConfig, OptimizerConfig
+from .sections import AugmentationConfig, OptimizerConfig
 
 __all__ = ["ConceptTargets", "ImageTextTask", "Objectives"]
 

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from ..data import ImageDataset, PixelCache
 from ..errors import ConfigError, Refused
 from ..typing import FloatArray, ImageArray, LabelArray
-from .recipe import SamplerConfig
 from .samplers import BatchSampler, ViewBatches, build_sampler
+from .sections import SamplerConfig
 
 __all__ = ["Batch", "ImageData", "PixelSplit", "Split", "band_statistics"]
 

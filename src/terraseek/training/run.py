@@ -36,9 +36,11 @@ from .caption_plan import caption_plan
 from .checkpoint import WholeCheckpoints, read_checkpoint
 from .knowledge import Knowledge
 from .label_plan import label_plan
+from .memory import keep_freed_memory
 from .plan import Plan
-from .recipe import Recipe, TrainerConfig, load_recipe, recipe_differences, resolve_recipe
+from .recipe import Recipe, load_recipe, recipe_differences, resolve_recipe
 from .record import EpochTable, StepCounter, now, read_epochs, run_record, write_json
+from .sections import TrainerConfig
 
 __all__ = ["Run", "preview", "resolve_precision", "train"]
 
@@ -158,6 +160,7 @@ def _begin(
 ) -> _Job:
     dataset = _load(recipe)
     _refuse_other_run(out, recipe, resume)
+    keep_freed_memory()
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
     torch.manual_seed(recipe.seed)

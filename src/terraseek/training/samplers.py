@@ -16,7 +16,7 @@ from torch.utils.data import Sampler
 
 from ..errors import ConfigError
 from ..typing import FloatArray, IntArray, LabelArray
-from .recipe import SamplerConfig
+from .sections import SamplerConfig
 
 __all__ = [
     "BatchSampler",

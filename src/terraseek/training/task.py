@@ -15,7 +15,7 @@ from ..models import ImageEmbedder
 from ..typing import LabelArray
 from .base_task import SELECTION, RetrievalTask
 from .datamodule import Batch
-from .recipe import AugmentationConfig, OptimizerConfig
+from .sections import AugmentationConfig, OptimizerConfig
 
 __all__ = ["ImageTask"]
 
