@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tokenizers import Tokenizer
 
 from ..config import from_mapping, to_mapping
 from ..data import ImageDataset
-from ..encoders import TextConfig
+from ..encoders import ModelConfig, TextConfig
 from ..errors import ConfigError, DatasetError
-from ..losses import ConceptAlignment, LabelStatistics, build_cross_modal_loss, build_loss
-from ..models import TextNetworkConfig, build_image_text_embedder
+from ..losses import ConceptAlignment, ContrastiveLoss, LabelStatistics, build_cross_modal_loss, build_loss
+from ..models import ImageTextEmbedder, TextNetworkConfig, build_image_text_embedder
+from ..typing import LabelArray
 from .caption_evaluation import evaluate_captions
 from .caption_sections import TextSideConfig
 from .caption_table import CaptionTable, caption_tokenizer
@@ -47,65 +49,19 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     captions = _captions(dataset, data.train.names)
     tokenizer = caption_tokenizer(recipe.text, captions)
     knowledge = _knowledge(recipe, dataset)
-    aligned = recipe.objectives.alignment.weight > 0
-    config = base_config(
-        recipe,
-        dataset,
-        data,
-        concepts=knowledge.words if knowledge and aligned else (),
-        text=_text_config(recipe.text, tokenizer, knowledge if aligned else None),
-    )
-    pretrained = recipe.model.weights or recipe.model.pretrained
+    config = _config(recipe, dataset, data, tokenizer, knowledge)
     most = recipe.text.max_tokens
-    network = build_image_text_embedder(config, pretrained, recipe.text.pretrained)
-    published = recipe.objectives.variant == "published"
-    key_network = None
-    if published and recipe.objectives.contrast.momentum:
-        key_network = build_image_text_embedder(config, pretrained, recipe.text.pretrained)
-    concepts = _targets(recipe, knowledge, data.train.names) if knowledge else None
-    if concepts is not None and not published:
-        for head in (network.image.concept_head, network.text.concept_head):
-            if head is not None:
-                head.set_prior(concepts.scores_IC.mean(0))
-    task = ImageTextTask(
-        network,
-        _objectives(recipe, data, knowledge),
-        CaptionTable.build(captions, tokenizer, most),
-        CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most),
-        config,
-        optimizer=recipe.optimizer,
-        augmentation=recipe.augmentation,
-        pretrained=bool(pretrained),
-        per_image=recipe.text.per_image,
-        text_lr=recipe.text.lr if recipe.text.pretrained else None,
-        concepts=concepts,
-        key_network=key_network,
-        select=recipe.trainer.select,
-        frozen=recipe.model.freeze,
-        seed=recipe.seed,
-    )
-
+    table = CaptionTable.build(captions, tokenizer, most)
+    validation = CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most)
+    task = _task(recipe, data, config, table, validation, knowledge)
     if recipe.augmentation.kept_views:
         data = keep_fronts(task, data, recipe, cache)
-
-    def judge(model: Path) -> Judgement:
-        found, _ = evaluate_captions(model, dataset, split=recipe.data.val)
-        return Judgement(
-            values={name: found[name] for name in recipe.trainer.select},
-            content={
-                "split": recipe.data.val,
-                "images": len(found.image_ids),
-                "captions": len(found.texts),
-                "results": [asdict(result) for result in found.results],
-            },
-        )
-
     return Plan(
         data=data,
         config=config,
         task=task,
         measures=recipe.trainer.select,
-        judge=judge,
+        judge=partial(_judgement, recipe, dataset),
         tokenizer=tokenizer,
         knowledge=knowledge,
         record={
@@ -142,13 +98,25 @@ def _knowledge(recipe: Recipe, dataset: ImageDataset) -> Knowledge | None:
     return mine_concepts(dataset, split=recipe.data.train, size=recipe.concepts.size, mode=recipe.concepts.mode)
 
 
-def _targets(recipe: Recipe, knowledge: Knowledge, names: Sequence[str]) -> ConceptTargets:
-    scores_IC = knowledge.targets(names, variant=recipe.objectives.variant, seed=recipe.seed)
-    rarity_C = knowledge.rarity(recipe.concepts.gamma, recipe.concepts.kappa)
-    return ConceptTargets(torch.from_numpy(scores_IC), torch.from_numpy(rarity_C).float())
+def _config(
+    recipe: Recipe, dataset: ImageDataset, data: ImageData, tokenizer: Tokenizer, knowledge: Knowledge | None
+) -> ModelConfig:
+    """The config of the model to be, of both sides; with concept heads where concepts are aligned."""
+    assert recipe.text is not None
+    labels_NC = data.train.labels_NC
+    aligned = knowledge if recipe.objectives.alignment.weight > 0 else None
+    return base_config(
+        recipe,
+        dataset,
+        data,
+        LabelStatistics.from_labels(labels_NC) if labels_NC.shape[1] else None,
+        concepts=aligned.words if aligned else (),
+        text=_text_config(recipe.text, tokenizer, aligned),
+    )
 
 
 def _text_config(config: TextSideConfig, tokenizer: Tokenizer, knowledge: Knowledge | None) -> TextConfig:
+    """The config of the text side: the recipe's network, with what follows from the captions."""
     derived: dict[str, Any] = {"vocabulary": tokenizer.get_vocab_size()}
     if knowledge is not None and config.network.get("variant") == "published":
         numbers = [tokenizer.token_to_id(word) for word in knowledge.words]
@@ -160,16 +128,61 @@ def _text_config(config: TextSideConfig, tokenizer: Tokenizer, knowledge: Knowle
     return TextConfig(architecture=config.encoder, max_tokens=config.max_tokens, network=to_mapping(network))
 
 
+def _task(
+    recipe: Recipe,
+    data: ImageData,
+    config: ModelConfig,
+    captions: CaptionTable,
+    validation: CaptionTable,
+    knowledge: Knowledge | None,
+) -> ImageTextTask:
+    """Network and losses as the recipe asks for them."""
+    text, published = recipe.text, recipe.objectives.variant == "published"
+    assert text is not None
+    build = partial(build_image_text_embedder, config, recipe.model.initial_weights, text.pretrained)
+    network = build()
+    drawn_apart = build() if published and recipe.objectives.contrast.momentum else None
+    concepts = _targets(recipe, knowledge, data.train.names) if knowledge else None
+    if concepts is not None and not published:
+        _begin_at_frequency(network, concepts)
+    return ImageTextTask(
+        network,
+        _objectives(recipe, data, knowledge),
+        captions,
+        validation,
+        config,
+        optimizer=recipe.optimizer,
+        augmentation=recipe.augmentation,
+        pretrained=bool(recipe.model.initial_weights),
+        per_image=text.per_image,
+        text_lr=text.lr if text.pretrained else None,
+        concepts=concepts,
+        key_network=drawn_apart,
+        select=recipe.trainer.select,
+        frozen=recipe.model.freeze,
+        seed=recipe.seed,
+    )
+
+
+def _targets(recipe: Recipe, knowledge: Knowledge, names: Sequence[str]) -> ConceptTargets:
+    """The concepts of the named images, in that order."""
+    scores_IC = knowledge.targets(names, variant=recipe.objectives.variant, seed=recipe.seed)
+    rarity_C = knowledge.rarity(recipe.concepts.gamma, recipe.concepts.kappa)
+    return ConceptTargets(torch.from_numpy(scores_IC), torch.from_numpy(rarity_C).float())
+
+
+def _begin_at_frequency(network: ImageTextEmbedder, concepts: ConceptTargets) -> None:
+    """Let the concept heads begin with how often each concept occurs."""
+    for head in (network.image.concept_head, network.text.concept_head):
+        if head is not None:
+            head.set_prior(concepts.scores_IC.mean(0))
+
+
 def _objectives(recipe: Recipe, data: ImageData, knowledge: Knowledge | None) -> Objectives:
     """The losses whose weight is not 0."""
     config = recipe.objectives
-    contrast, triplet, labels = config.contrast, config.triplet, None
-    if config.labels.weight > 0:
-        if not data.train.labels_NC.any():
-            raise DatasetError("no training image has labels: set objectives.labels.weight to 0")
-        labelled_NC = data.train.labels_NC[data.train.labels_NC.any(1)]
-        statistics = LabelStatistics.from_labels(labelled_NC)
-        labels = build_loss(recipe.loss.name, statistics, recipe.model.dim, **recipe.loss.options)
+    contrast, triplet = config.contrast, config.triplet
+    labels = _label_loss(recipe, data.train.labels_NC) if config.labels.weight > 0 else None
     alignment = None
     if config.alignment.weight > 0 and knowledge is not None:
         options = config.alignment.options
@@ -180,4 +193,26 @@ def _objectives(recipe: Recipe, data: ImageData, knowledge: Knowledge | None) ->
         build_cross_modal_loss(triplet.loss, **triplet.options) if triplet.weight > 0 else None,
         alignment,
         labels,
+    )
+
+
+def _label_loss(recipe: Recipe, labels_NC: LabelArray) -> ContrastiveLoss:
+    """The loss on label sets; images without labels, which it will not see, do not count in its statistics."""
+    if not labels_NC.any():
+        raise DatasetError("no training image has labels: set objectives.labels.weight to 0")
+    statistics = LabelStatistics.from_labels(labels_NC[labels_NC.any(1)])
+    return build_loss(recipe.loss.name, statistics, recipe.model.dim, **recipe.loss.options)
+
+
+def _judgement(recipe: Recipe, dataset: ImageDataset, model: Path) -> Judgement:
+    """How well the model finds images and captions of the validation split by each other."""
+    found, _ = evaluate_captions(model, dataset, split=recipe.data.val)
+    return Judgement(
+        values={name: found[name] for name in recipe.trainer.select},
+        content={
+            "split": recipe.data.val,
+            "images": len(found.image_ids),
+            "captions": len(found.texts),
+            "results": [asdict(result) for result in found.results],
+        },
     )

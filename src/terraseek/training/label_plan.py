@@ -25,10 +25,9 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         ConfigError: something that the recipe names is not known.
     """
     data = open_splits(recipe, dataset, cache)
-    config = base_config(recipe, dataset, data)
-    pretrained = recipe.model.weights or recipe.model.pretrained
-    dim, labels = recipe.model.dim, data.train.labels_NC.shape[1]
     statistics = LabelStatistics.from_labels(data.train.labels_NC)
+    config = base_config(recipe, dataset, data, statistics)
+    dim, pretrained = recipe.model.dim, recipe.model.initial_weights
     measures = [parse_measure(name) for name in recipe.trainer.select]
     assert data.gallery is not None
     task = ImageTask(
@@ -42,7 +41,7 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         labels=(data.queries.labels_NC, data.gallery.labels_NC),
         select=measures,
         frozen=recipe.model.freeze,
-        queue=EmbeddingQueue(recipe.loss.queue, dim, labels) if recipe.loss.queue else None,
+        queue=EmbeddingQueue(recipe.loss.queue, dim, statistics.num_labels) if recipe.loss.queue else None,
         seed=recipe.seed,
     )
     if recipe.augmentation.kept_views:

@@ -77,7 +77,9 @@ def open_splits(recipe: Recipe, dataset: ImageDataset, cache: Path, gallery: boo
     return ImageData(crops, searched, queries, recipe.sampler, seed=recipe.seed, workers=recipe.trainer.workers)
 
 
-def base_config(recipe: Recipe, dataset: ImageDataset, data: ImageData, **fields: Any) -> ModelConfig:
+def base_config(
+    recipe: Recipe, dataset: ImageDataset, data: ImageData, statistics: LabelStatistics | None, **fields: Any
+) -> ModelConfig:
     """The model's config as far as its image side goes; `fields` are further ones."""
     assert isinstance(data.train, PixelSplit)
     bands = data.train.images.shape[-1]
@@ -100,26 +102,34 @@ def base_config(recipe: Recipe, dataset: ImageDataset, data: ImageData, **fields
         bands=bands,
         network=network,
         label_names=dataset.label_names,
-        training=provenance(recipe, dataset, data),
+        training=provenance(recipe, dataset, data, statistics),
         **fields,
     )
 
 
-def provenance(recipe: Recipe, dataset: ImageDataset, data: ImageData) -> dict[str, Any]:
-    """Where a model comes from: only what the weights depend on, so that equal runs have equal models."""
+def provenance(
+    recipe: Recipe, dataset: ImageDataset, data: ImageData, statistics: LabelStatistics | None
+) -> dict[str, Any]:
+    """Where a model comes from: only what the weights depend on, so that equal runs have equal models.
+
+    Args:
+        recipe: what was asked for.
+        dataset: what it was asked of.
+        data: its images as they could be read.
+        statistics: of the training images' labels, where they have some.
+    """
     kept = to_mapping(recipe)
     for section, names in MACHINE_KEYS.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in names}
     if recipe.text is None:
         kept = {name: section for name, section in kept.items() if name not in ("concepts", "objectives")}
-    labels_NC = data.train.labels_NC
     return {
         "dataset": dataset.name,
         "split": recipe.data.train,
         "split_hash": dataset.split_hash,
         "images": len(data.train),
         "seed": recipe.seed,
-        **({"statistics": LabelStatistics.from_labels(labels_NC).to_dict()} if labels_NC.shape[1] else {}),
+        **({"statistics": statistics.to_dict()} if statistics else {}),
         "versions": versions(),
         "recipe": kept,
     }
