@@ -1,4 +1,10 @@
-"""Setting (b): EfficientNet-Lite0, from ImageNet weights, fine-tuned with each loss on the same schedule."""
+"""Setting (b): EfficientNet-Lite0, from ImageNet weights, fine-tuned with each loss on the same schedule.
+
+Trained are the last group of blocks, the last convolution and the head, 1.0 of 3.4 million weights of the backbone, on
+eight augmented views of every image at the input size of the frozen features. Chosen on validation (UC Merced, MACL,
+seed 0, mean of four) among what two CPU cores can do: 91.9 after 30 epochs of 8 s. Training the last two groups reached
+90.8 in 12 epochs of 23 s at the same size, and 90.1 in 12 epochs of 14 s at 160 pixels.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +24,7 @@ from terraseek.data import ImageDataset
 from terraseek.losses import resolve_options
 from terraseek.training import (
     ArchitectureConfig,
+    AugmentationConfig,
     DataConfig,
     LossConfig,
     OptimizerConfig,
@@ -38,17 +45,24 @@ class Images:
     dataset: ImageDataset
 
 
+# As large as for the frozen features.
+INPUT_SIZE = {"ucmerced-ml": 192, "ml-aid": 160}
+FROZEN = ("conv_stem", "bn1", *(f"blocks.{number}" for number in range(6)))
+
+
 def recipe_of(images: Images, setting: Setting, seed: int, epochs: int) -> Recipe:
     """The common schedule with this loss; what a setting changes of the probe's schedule has no place here."""
+    size = INPUT_SIZE[images.dataset.name]
     return Recipe(
         name=f"{images.dataset.name}, {setting.name}",
         seed=seed,
-        data=DataConfig(name=images.dataset.name, root=images.root, pixels=144),
-        model=ArchitectureConfig(input_size=112, freeze=("conv_stem", "bn1", "blocks.0", "blocks.1")),
+        data=DataConfig(name=images.dataset.name, root=images.root, pixels=size * 8 // 7),
+        model=ArchitectureConfig(input_size=size, freeze=FROZEN),
         loss=LossConfig(name=setting.loss, options=resolve_options(setting.loss, setting.options)),
         optimizer=OptimizerConfig(lr=1e-3, backbone_lr=5e-4, weight_decay=1e-4, warmup=0.05),
         sampler=SamplerConfig(batch_size=128),
-        trainer=TrainerConfig(epochs=epochs, validate_every=min(4, epochs), threads=1),
+        augmentation=AugmentationConfig(kept_views=8),
+        trainer=TrainerConfig(epochs=epochs, validate_every=min(5, epochs), threads=1),
     )
 
 

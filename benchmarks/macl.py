@@ -9,8 +9,8 @@
 EfficientNet-Lite0 features, labels and splits). A run trains an MLP head 1280-512-128 on the training split; queries
 are the validation split while tuning, the test split in the study; the gallery is the training split.
 
-(b) Fine-tuned. The images are in DATA/ucm and DATA/aid; EfficientNet-Lite0 is trained whole from ImageNet weights, with
-what was tuned in (a).
+(b) Fine-tuned. The images are in DATA/ucm and DATA/aid; EfficientNet-Lite0 is fine-tuned from ImageNet weights (its last
+part: see _finetune.py), with what was tuned in (a).
 
 Every finished run is kept in results/macl.json under its full configuration, so an interruption costs one run (in (b)
 one epoch), and two processes (one per data set, `--datasets`) may fill the same file.
@@ -187,7 +187,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stage", choices=STAGES, default="all")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--quick", action="store_true", help="two seeds, main losses, untuned, no ablation")
-    parser.add_argument("--epochs", type=int, default=12, help="of fine-tuning")
+    parser.add_argument("--epochs", type=int, default=20, help="of fine-tuning")
     parser.add_argument("--runs", type=Path, default=Path("runs", "macl"), help="run folders of fine-tuning")
     parser.add_argument("--markdown", type=Path, help="also write the tables to this file, between its marks")
     parser.add_argument("--plots", type=Path, help="draw the figures into this folder")
