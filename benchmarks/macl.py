@@ -9,8 +9,8 @@
 EfficientNet-Lite0 features, labels and splits). A run trains an MLP head 1280-512-128 on the training split; queries
 are the validation split while tuning, the test split in the study; the gallery is the training split.
 
-(b) Fine-tuned. The images are in DATA/ucm and DATA/aid; EfficientNet-Lite0 is fine-tuned from ImageNet weights (its last
-part: see _finetune.py), with what was tuned in (a).
+(b) Fine-tuned. The images are in DATA/ucm and DATA/aid; the last part of EfficientNet-Lite0 (see _finetune.py) is
+trained on from ImageNet weights, with what was tuned in (a).
 
 Every finished run is kept in results/macl.json under its full configuration, so an interruption costs one run (in (b)
 one epoch), and two processes (one per data set, `--datasets`) may fill the same file.
