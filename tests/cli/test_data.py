@@ -60,7 +60,7 @@ def test_concepts_are_the_words_of_the_training_captions(run: Run, tmp_path: Pat
 
 def test_concepts_are_printed_from_either_end(run: Run, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
-    assert run("data", "synthesize", scenes, "--images", 12, "--size", 64).code == 0
+    assert run("data", "synthesize", scenes, "--images", 24, "--size", 64).code == 0
     listed = run("data", "concepts", "ucm-captions", "--root", scenes, "--size", 9, "--json").json["concepts"]
     assert len(listed) == 9
     assert [entry["images"] for entry in listed] == sorted((entry["images"] for entry in listed), reverse=True)

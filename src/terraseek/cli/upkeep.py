@@ -99,10 +99,10 @@ def repair(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
             found = open_place(uri).verify(progress=progress)
         if as_json:
             emit_json({**found.to_json(), "dry_run": True})
-        for problem in () if as_json else found.problems:
+            return
+        for problem in found.problems:
             say(f"{problem.kind}: {problem.detail}")
-        if not as_json:
-            count = len(found.problems)
+        count = len(found.problems)
         say(f"{uri}: {count:,} problem{'s' * (count != 1)} would be taken out {NOTHING}")
         return
     with show_progress("verifying") as progress:
