@@ -10,6 +10,7 @@ from PIL import Image
 
 from terraseek.data import load_dataset, synthesize
 
+from ..archive.test_ingest import save_scene
 from .conftest import Run
 
 
@@ -43,6 +44,29 @@ def test_bad_files_are_listed_and_the_rest_goes_in(run: Run, archive: Path, tmp_
     report = run("archive", "add", archive, folder, "--json")
     assert report.code == 5
     assert {Path(item["source"]).name for item in report.json["refused"]} == {"truncated.jpg", "empty.png", "text.jpg"}
+
+
+def test_bands_that_do_not_fit_the_model_are_foreseen_or_named(
+    run: Run, archive: Path, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mixed"
+    save_scene(folder / "scene.tif", np.random.default_rng(2).integers(1, 4000, (64, 64, 4)).astype(np.uint16))
+    Image.new("RGB", (8, 8), "navy").save(folder / "picture.png")
+    for dry in ((), ("--dry-run",)):
+        result = run("archive", "add", archive, folder, "--band", 1, "--band", 4, *dry)
+        assert result.code == 2
+        assert "2 bands are declared (1, 4), the model takes 3: name 3, in the model's order (--band" in result.err
+    assert run("archive", "status", archive, "--json").json["records"] == 12
+
+    grey = tmp_path / "grey"
+    one = {"bands": 1, "mean": (127.0,), "std": (128.0,)}
+    assert run("archive", "create", grey, "--model", make_model("grey-mean", **one)).code == 0
+    result = run("archive", "add", grey, folder, "--band", 4)
+    assert result.code == 5
+    assert f"refused {folder / 'picture.png'}: it gives 3 bands, the model takes 1: " in result.err
+    assert "1 added" in result.out
+    result = run("archive", "add", grey, folder / "picture.png", folder / "scene.tif", "--refresh")
+    assert (result.code, result.err.count("it gives 3 bands")) == (5, 2)
 
 
 def test_predicted_labels_are_kept_and_filtered_by_score(

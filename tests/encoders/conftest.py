@@ -103,8 +103,9 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         }
         config = ModelConfig(**(values | changes))
         save_config(directory, config)
-        save_file({"weight": WEIGHT}, directory / "model.safetensors")
-        write_image_onnx(directory / "image.onnx", concepts=len(config.concepts))
+        weight = WEIGHT[: config.bands]
+        save_file({"weight": weight}, directory / "model.safetensors")
+        write_image_onnx(directory / "image.onnx", weight=weight, concepts=len(config.concepts))
         if text:
             write_text_onnx(directory / "text.onnx", WORD_VECTORS)
             write_tokenizer(directory / "tokenizer.json")

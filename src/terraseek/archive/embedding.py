@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..encoders import OnnxEncoder
 from ..errors import UsageError
+from ..images import printable
 from ..typing import ConceptEncoder, Encoder, FloatArray
 from .pieces import Piece
 from .record import Record
@@ -20,12 +22,16 @@ class Embedder:
         encoder: the archive's model.
         predict_labels: keep the words that the model predicts with this score or more; None predicts none.
 
+    Attributes:
+        bands: how many the model takes; None where it does not say.
+
     Raises:
         UsageError: the model predicts no words, or the score is not in 0..1.
     """
 
     def __init__(self, encoder: Encoder, predict_labels: float | None = None) -> None:
         self.encoder = encoder
+        self.bands = encoder.config.bands if isinstance(encoder, OnnxEncoder) else None
         self.predict_labels = predict_labels
         if predict_labels is None:
             return
@@ -33,6 +39,18 @@ class Embedder:
             raise UsageError(f"predict_labels keeps scores from 0..1 upwards, not from {predict_labels:g}")
         if not isinstance(encoder, ConceptEncoder) or not encoder.concepts:
             raise UsageError("the model predicts no labels: use one that was trained on captions, with concepts")
+
+    def check_bands(self, declared: Sequence[str]) -> None:
+        """Refuse a choice of bands that cannot fit, before anything is read.
+
+        Raises:
+            UsageError: bands are declared, and the model takes another number of them.
+        """
+        if declared and self.bands is not None and len(declared) != self.bands:
+            raise UsageError(
+                f"{_counted(len(declared))} declared ({', '.join(map(printable, declared))}), the model takes "
+                f"{self.bands}: name {self.bands}, in the model's order (--band, once for each)"
+            )
 
     @property
     def state(self) -> str:
@@ -55,3 +73,7 @@ class Embedder:
         scored = zip(self.encoder.concepts, scores_C.tolist(), strict=True)
         # Four digits: more is noise of the network, and rows with fewer distinct numbers pack better.
         return {name: round(score, 4) for name, score in scored if score >= self.predict_labels}
+
+
+def _counted(bands: int) -> str:
+    return "1 band is" if bands == 1 else f"{bands} bands are"

@@ -27,7 +27,7 @@ from ..geo import ChipConfig
 from ..typing import Encoder
 from .archive import Archive
 from .embedding import Embedder
-from .ingest_run import Finished, IngestReport, IngestRun
+from .ingest_run import Finished, IngestReport, IngestRun, Reading
 from .pieces import Piece
 from .prefetch import prefetch
 from .record import DEFAULT_COLLECTION
@@ -71,11 +71,13 @@ class IngestOptions:
 
         Raises:
             ModelMismatchError: `encoder` is not the model that made the archive.
-            UsageError: `predict_labels` with a model that predicts none.
+            UsageError: `predict_labels` with a model that predicts none, or more or fewer bands than the model takes.
         """
         archive.check_model(encoder)
-        embedding = Embedder(encoder, self.predict_labels).state
-        return IngestRun(archive, self.chip, self.collection, embedding, refresh=self.refresh)
+        embed = Embedder(encoder, self.predict_labels)
+        embed.check_bands(self.chip.bands)
+        reading = Reading(self.chip, self.collection, self.refresh, embed.bands)
+        return IngestRun(archive, reading, embed.state)
 
     def find(self, sources: Sources) -> Iterator[Source | Refused]:
         """What `sources` name, see `find_sources`."""
@@ -109,7 +111,7 @@ def ingest(
 
     Raises:
         ModelMismatchError: `encoder` is not the model that made the archive.
-        UsageError: `predict_labels` with a model that predicts none.
+        UsageError: `predict_labels` with a model that predicts none, or more or fewer bands than the model takes.
 
     Note:
         Records that were removed from the archive stay removed while their source is unchanged, unless none of the

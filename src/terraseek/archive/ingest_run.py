@@ -68,11 +68,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Reading:
-    """How sources are read: cut how, into which collection, and whether again where nothing has changed."""
+    """How sources are read: cut how, into which collection, whether again where nothing has changed.
+
+    `bands` is how many the model takes, None where that is not known.
+    """
 
     chip: ChipConfig
     collection: str
     refresh: bool = False
+    bands: int | None = None
 
     def read(self, task: Task) -> Iterator[Piece | Finished]:
         """The pieces that are to be made of a source, and after the last one its end.
@@ -80,7 +84,7 @@ class Reading:
         Raises:
             ImageError: the source cannot be read at all.
             NotFoundError: a file is not there.
-            UsageError: a declared band is not there.
+            UsageError: a declared band is not there, or the model takes another number of bands.
         """
         source, there = task.source, task.there
         # What is there already: records of this very state are what an interrupted run had done.
@@ -95,6 +99,7 @@ class Reading:
             wanted=(lambda identity: identity not in done) if done else None,
             on_torn=lambda window, error: torn.append((window, error)),
         ):
+            self._check_bands(piece)
             made.add(piece.record.id)
             yield piece
         if torn and not made and not done:
@@ -105,6 +110,14 @@ class Reading:
         reason = _describe_torn(source, torn, kept)
         note = {"state": task.state, "records": len(made | done)} | ({"refused": reason} if reason else {})
         yield Finished(source.href, note, tuple(sorted(there.keys() - made - done - spared)), reason)
+
+    def _check_bands(self, piece: Piece) -> None:
+        bands = piece.pixels_HWB.shape[2]
+        if self.bands not in (None, bands):
+            raise UsageError(
+                f"it gives {bands} bands, the model takes {self.bands}: name them in the model's order with --band "
+                "(bands of scenes), or use a model of such images"
+            )
 
     def _ids_of(self, source: Source, windows: Sequence[Window]) -> set[str]:
         scales = self.chip.scales
@@ -124,8 +137,8 @@ class IngestRun:
         tasks: the sources that `plan` found to be new or changed.
     """
 
-    def __init__(self, archive: Archive, chip: ChipConfig, collection: str, embedding: str, *, refresh: bool) -> None:
-        self.reading = Reading(chip, collection, refresh)
+    def __init__(self, archive: Archive, reading: Reading, embedding: str) -> None:
+        self.reading = reading
         self.tasks: tuple[Task, ...] = ()
         self._archive = archive
         self._embedding = embedding
