@@ -13,6 +13,7 @@ TerraseekError                  1   something failed, the message says what to d
 │   └── MissingImageError       3   its file is not there; a NotFoundError too
 ├── DatasetError                1   a data set whose files contradict each other
 ├── BusyError                   1   another writer holds the archive
+├── UnreachableError            1   object storage that does not answer, or lets nobody in
 └── MissingExtraError           1   an optional dependency is not installed
 """
 
@@ -41,6 +42,7 @@ __all__ = [
     "QueryError",
     "Refused",
     "TerraseekError",
+    "UnreachableError",
     "UsageError",
     "exit_code",
     "require",
@@ -95,6 +97,10 @@ class BusyError(TerraseekError):
     """Another writer holds the archive."""
 
 
+class UnreachableError(TerraseekError):
+    """Object storage does not answer, or lets nobody in; says nothing about what lies there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refused:
     """One item that a batch left out: where it is (`source`) and why (`reason`)."""
@@ -134,6 +140,7 @@ HTTP_STATUS: dict[type[TerraseekError], int] = {
     NotFoundError: 404,
     IntegrityError: 409,
     BusyError: 503,
+    UnreachableError: 503,
     MissingExtraError: 501,
     PartialError: 207,
 }

@@ -24,7 +24,7 @@ from terraseek.archive import (
     repair_archive,
 )
 from terraseek.archive.lease import writer_lease
-from terraseek.errors import BusyError, NotFoundError, UsageError
+from terraseek.errors import BusyError, NotFoundError, UnreachableError, UsageError
 
 from ..encoders.conftest import make_model
 from .conftest import make_records
@@ -108,6 +108,33 @@ def test_there_is_none_or_there_is_one_already(archive: Archive, options: dict[s
         Archive.open(f"s3://{BUCKET}/none", storage_options=options)
     with pytest.raises(UsageError, match="already"):
         Archive.create(archive.uri, MODEL, storage_options=options)
+
+
+def test_a_bucket_that_is_not_there_or_a_host_that_does_not_answer(uri: str, options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="there is no bucket 'nowhere' at 127"):
+        Archive.create("s3://nowhere/coast", MODEL, storage_options=options)
+    closed = {**options, "aws_endpoint": "http://127.0.0.1:9"}
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9 cannot be reached .* refuses .*AWS_ENDPOINT_URL"):
+        Archive.open(uri, storage_options=closed)
+
+
+@pytest.mark.slow
+def test_a_host_that_goes_away_is_no_damage() -> None:
+    records, vectors = make_records(20)
+    with serve_s3() as options:
+        archive = Archive.create(f"s3://{BUCKET}/coast", MODEL, storage_options=options)
+        archive.add(records, vectors)
+        reader = again(archive, options)
+        assert len(reader.search(vectors[0], 5).ids) == 5
+    for act in (
+        lambda: reader.search(vectors[0], 5),
+        lambda: len(reader),
+        reader.verify,
+        lambda: archive.add(records, vectors),
+        lambda: repair_archive(archive.uri, storage_options=options),
+    ):
+        with pytest.raises(UnreachableError, match="cannot be reached while"):
+            act()
 
 
 def test_the_model_is_kept_beside_the_records(

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from terraseek.archive.storage import storage_errors
-from terraseek.errors import BusyError, CorruptError, TerraseekError, exit_code
+from terraseek.archive.storage import is_damage, storage_errors
+from terraseek.errors import BusyError, CorruptError, TerraseekError, UnreachableError, UsageError, exit_code
 
 
 class RustPanic(Exception):  # noqa: N818  (its name is what it is known by)
@@ -40,6 +40,70 @@ def test_errors_are_told_apart(error: Exception, message: str, code: int) -> Non
     assert exit_code(caught.value) == code
     assert isinstance(caught.value, CorruptError) == (code == 4)
     assert isinstance(caught.value, BusyError) == ("another writer" in message)
+
+
+LISTING = "RetryErrorImpl { method: GET, uri: Some(http://10.0.0.9:9000/pile?list-type=2), retry_timeout: 180s, inner: "
+READING = (
+    "LanceError(IO): Generic S3 error: Error performing GET http://10.0.0.9:9000/pile/a in 4s, retry_timeout: 180s"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            LISTING + 'Http(HttpError { kind: Connect, message: "Connection refused" }',
+            "9000 cannot be .* refuses the con",
+        ),
+        (LISTING + 'Http(HttpError { kind: Connect, ConnectError("dns error")', "its name is not known"),
+        (LISTING + "Http(HttpError { kind: Timeout", "does not answer in time"),
+        (
+            LISTING + "Http(HttpError { kind: Unknown, source: reqwest::Error { source: BadScheme",
+            "plain http to 10.0.0.9",
+        ),
+        (LISTING + "BareRedirect", r"does not take the request .* \(it redirects\); check region"),
+        (
+            LISTING + 'Status { status: 403, body: Some("<Code>AccessDenied</Code>")',
+            r"\(status 403, AccessDenied\); check",
+        ),
+        (READING + " - HTTP error: error sending request", "10.0.0.9:9000 cannot be reached while reading .* network"),
+        (READING + " - Server returned non-2xx status code: 503 Slow Down: ", r"fails while reading \(status 503\)"),
+        (READING + " - Server returned non-2xx status code: 401 Unauthorized: ", "AWS_ACCESS_KEY_ID .* bucket 'pile'"),
+        (
+            "Failed to get AWS credentials: ProviderError(ProviderError { source: FailedToLoadToken",
+            "no credentials were",
+        ),
+    ],
+)
+def test_storage_that_cannot_be_used_is_no_damage(text: str, message: str) -> None:
+    with pytest.raises(UnreachableError, match=message) as caught, storage_errors("s3://pile/coast", "reading"):
+        raise RuntimeError(text)
+    assert str(caught.value).startswith("s3://pile/coast: ")
+    assert exit_code(caught.value) == 1
+    assert not is_damage(caught.value)
+
+
+def test_a_bucket_that_is_not_there_is_a_place_that_cannot_be() -> None:
+    text = LISTING + 'Status { status: 404, body: Some("<Code>NoSuchBucket</Code>") }'
+    with (
+        pytest.raises(UsageError, match="there is no bucket 'pile' at 10"),
+        storage_errors("s3://pile/a", "b"),
+    ):
+        raise ValueError(text)
+
+
+def test_a_file_that_is_not_there_is_damage_on_object_storage_too() -> None:
+    text = READING + " - Server returned non-2xx status code: 404 Not Found: <Code>NoSuchKey</Code>"
+    with pytest.raises(CorruptError) as caught, storage_errors("s3://pile/a", "reading"):
+        raise RuntimeError(text)
+    assert is_damage(caught.value)
+
+
+def test_a_disk_that_fails_to_read_is_damage_and_too_many_open_files_are_not() -> None:
+    for number, expected in ((errno.EIO, True), (errno.EMFILE, False), (errno.ENOMEM, False)):
+        with pytest.raises(TerraseekError) as caught, storage_errors("place", "reading"):
+            raise OSError(number, os.strerror(number))
+        assert is_damage(caught.value) == expected
 
 
 def test_mistakes_of_the_program_pass_unchanged() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from writer_steps import KINDS, MODEL, held, perform
 
-from terraseek.archive import Archive, Record, verify_archive
+from terraseek.archive import Archive, Record, repair_archive, verify, verify_archive
 from terraseek.errors import TerraseekError
 
 
@@ -107,3 +108,17 @@ def test_a_limit_of_the_system_is_no_damage(archive) -> None:
     assert held(fresh) == before
     assert verify_archive(fresh).ok
     assert fresh.add([Record(id="big0", source="s")], np.ones((1, 8))).added == 1
+
+
+def test_what_may_pass_takes_no_record_out(archive, monkeypatch) -> None:
+    perform(archive, 0)
+    before = held(archive)
+
+    def no_file_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(verify, "take", no_file_left)
+    for read in (verify_archive, lambda place: repair_archive(place.uri)):
+        with pytest.raises(TerraseekError, match="too many open files while verifying it; raise the limit"):
+            read(archive)
+    assert held(Archive.open(archive.uri)) == before

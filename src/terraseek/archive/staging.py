@@ -59,8 +59,9 @@ class Staging:
     def report(self, unit: str) -> UnitReport | None:
         """The report of a unit that is whole, or None."""
         try:
-            end = open_table(self.connection, _end(unit), self.uri)
-            return UnitReport.from_text(end.to_arrow()["report"][0].as_py())
+            with storage_errors(self.uri, "reading what is staged"):
+                end = open_table(self.connection, _end(unit), self.uri).to_arrow()
+            return UnitReport.from_text(end["report"][0].as_py())
         except (NotFoundError, CorruptError, IndexError, KeyError, ValueError):
             return None
 
@@ -78,7 +79,8 @@ class Staging:
     def rows(self, units: Sequence[str], schema: pa.Schema) -> RowSource:
         """The rows of several units one after another; of two with one id the later counts."""
         tables = [open_table(self.connection, unit, self.uri) for unit in units]
-        parts = [table.search().select(["id"]).to_arrow()["id"].combine_chunks() for table in tables]
+        with storage_errors(self.uri, "reading what is staged"):
+            parts = [table.search().select(["id"]).to_arrow()["id"].combine_chunks() for table in tables]
         masks = _last_of_each(parts)
 
         def batches() -> Iterator[pa.RecordBatch]:

@@ -17,11 +17,13 @@ import pyarrow as pa
 
 from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError, UsageError
 from ..typing import IntArray
+from .object_storage import storage_failure
 
 __all__ = [
     "check_place",
     "connect",
     "has_index",
+    "is_damage",
     "local_directory",
     "open_table",
     "quote",
@@ -73,9 +75,15 @@ def check_place(uri: str | Path) -> None:
 
 
 def connect(uri: str | Path, storage_options: dict[str, str] | None = None) -> Any:
-    """A LanceDB connection; the folder of a local URI is not made by this."""
+    """A LanceDB connection; the folder of a local URI is not made by this.
+
+    Raises:
+        UnreachableError: object storage does not answer, or lets nobody in.
+        UsageError: there is no such bucket.
+    """
     directory = local_directory(uri)
-    return lancedb.connect(str(uri if directory is None else directory), storage_options=storage_options)
+    with storage_errors(str(uri), "connecting to it"):
+        return lancedb.connect(str(uri if directory is None else directory), storage_options=storage_options)
 
 
 @contextlib.contextmanager
@@ -85,6 +93,8 @@ def storage_errors(uri: str, doing: str) -> Iterator[None]:
     Raises:
         BusyError: another writer committed at the same time.
         CorruptError: a file of the archive is missing, truncated or altered.
+        UnreachableError: object storage does not answer, or lets nobody in.
+        UsageError: there is no such bucket.
         TerraseekError: the machine or the storage failed (disk full, no open files left, a read error), which says
             nothing about the archive's files.
     """
@@ -123,6 +133,8 @@ _BUSY_TEXTS = ("commit conflict", "concurrent", "retryable")
 
 def _translated(error: Exception, uri: str, doing: str) -> TerraseekError:
     folded = str(error).lower()
+    if local_directory(uri) is None and (failure := storage_failure(str(error), uri, doing)) is not None:
+        return failure
     reason = _SYSTEM_ERRORS.get(_error_number(error, folded))
     if reason is not None:
         return TerraseekError(f"{uri}: " + reason.format(doing=doing, reason=_first_line(error)))
@@ -145,6 +157,16 @@ def _error_number(error: Exception, folded: str) -> int:
     return next((number for text, number in _SYSTEM_TEXTS.items() if text in folded), 0)
 
 
+def is_damage(error: BaseException) -> bool:
+    """Whether an error of `storage_errors` speaks of the archive's files: altered, or on a disk that fails to read.
+
+    All others (no memory, no file left to open, storage that does not answer) may pass: no reason to give records up.
+    """
+    cause = error.__cause__
+    failing = isinstance(cause, Exception) and _error_number(cause, str(cause).lower()) == errno.EIO
+    return isinstance(error, CorruptError) or failing
+
+
 def _first_line(error: BaseException, limit: int = 240) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:limit]
@@ -156,10 +178,14 @@ def open_table(connection: Any, name: str, uri: str, version: int | None = None)
     Raises:
         NotFoundError: there is no such table.
         CorruptError: it is there and cannot be opened.
+        UnreachableError: object storage does not answer, or lets nobody in.
     """
     try:
         return connection.open_table(name, version=version)
     except (OSError, RuntimeError, ValueError) as error:
+        translated = _translated(error, uri, "opening it")
+        if not isinstance(translated, CorruptError):
+            raise translated from error
         if "was not found" in str(error) or ("not found" in str(error).lower() and version is None):
             if _has_data(uri, name):
                 raise CorruptError(
@@ -168,7 +194,7 @@ def open_table(connection: Any, name: str, uri: str, version: int | None = None)
             raise NotFoundError(
                 f"no archive at {uri}; make one with: terraseek archive create {uri} --model MODEL"
             ) from None
-        raise _translated(error, uri, "opening it") from None
+        raise translated from None
 
 
 def _has_data(uri: str, name: str) -> bool:

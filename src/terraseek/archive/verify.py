@@ -17,7 +17,7 @@ from .notes import SOURCES
 from .reports import Problem, RepairReport, VerifyReport
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
 from .snapshot import Snapshot
-from .storage import local_directory, storage_errors, take
+from .storage import is_damage, local_directory, storage_errors, take
 
 __all__ = ["repair_archive", "verify_archive"]
 
@@ -39,6 +39,8 @@ def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress
         progress: called with rows done and rows in all.
 
     Raises:
+        TerraseekError: reading failed for a reason that may pass (no memory, no file left to open, storage that does
+            not answer), which says nothing about the records.
         UsageError: `recall` without an index.
     """
     snapshot = archive.snapshot()
@@ -88,6 +90,8 @@ def _of_rows(table: Any, rows: NDArray[np.uint64], uri: str) -> Iterator[Problem
             same = pc.equal(vector_checksums(vectors), found["crc_vector"].combine_chunks())
             plain = found.drop_columns(["vector"]).to_pylist()
     except (TerraseekError, UnicodeDecodeError) as error:
+        if not (is_damage(error) or isinstance(error, UnicodeDecodeError)):
+            raise
         for part in _parts(rows):
             yield from _of_rows(table, part, uri)
         if not _parts(rows):
