@@ -149,7 +149,7 @@ def test_embeddings_of_others_come_in_when_they_are_trusted(archive, tmp_path) -
         geometry=[shapely.to_wkb(shapely.box(0, 0, 1, 1)), None],
         cloud=[3.5, 9.0],
     )
-    with pytest.raises(ConfigError, match="does not say which model"):
+    with pytest.raises(ConfigError, match=r"does not say which model .* this archive's \(.*\), take them with --trust"):
         import_archive(archive, path)
     assert import_archive(archive, path, trust=True) == 2
     assert archive.get(["a"])[0] == Record(
@@ -175,8 +175,14 @@ def test_imports_that_cannot_be_are_refused(special, archive, tmp_path) -> None:
     with pytest.raises(CorruptError, match="no STAC ItemCollection"):
         import_archive(archive, tmp_path / "bad.json")
     (tmp_path / "plain.json").write_text('{"features": [{"id": "i", "properties": {}}]}')
-    with pytest.raises(DatasetError, match=r"plain.json: item 1: it has no vector"):
+    with pytest.raises(DatasetError, match=r"plain.json holds no vectors \(no item has an emb:vector\)"):
         import_archive(archive, tmp_path / "plain.json", trust=True)
+    export_archive(special, tmp_path / "map.geojson")
+    with pytest.raises(DatasetError, match=r"map.geojson holds no vectors .* .parquet and .json hold them"):
+        import_archive(archive, tmp_path / "map.geojson")
+    export_archive(special, tmp_path / "table.csv")
+    with pytest.raises(UsageError, match=r"table.csv cannot be imported: .* GeoParquet \(.parquet\) and STAC"):
+        import_archive(archive, tmp_path / "table.csv", trust=True)
 
 
 GOOD = [1.0] * 8
@@ -222,6 +228,9 @@ def test_stac_items_of_several_models_and_bad_items_are_named(special, tmp_path,
 
     written(lambda items: items[7]["properties"].update({"emb:model": "another"}))
     with pytest.raises(DatasetError, match=r"vectors of 2 models \(f{12}, another\)"):
+        import_archive(archive, path)
+    written(lambda items: items[7]["properties"].pop("emb:vector"))
+    with pytest.raises(DatasetError, match="item 8: it has no vector"):
         import_archive(archive, path)
     written(lambda items: items[7]["properties"]["emb:vector"].pop())
     with pytest.raises(DatasetError, match="item 8: its vector has 7 numbers"):

@@ -16,6 +16,13 @@ from terraseek.search import Query, Retriever, page_sheet
 from .conftest import Run
 
 
+def test_words_need_a_model_with_a_text_side(run: Run, archive: Path) -> None:
+    result = run("search", archive, "--text", "beach")
+    assert result.code == 2
+    assert f"the model of {archive}, {archive / 'model'} (mean-colour), has no text side: search by image" in result.err
+    assert "terraseek train" in result.err
+
+
 def test_finds_its_own_kind(run: Run, archive: Path, pictures: Path) -> None:
     page = run("search", archive, "--image", pictures / "sea1.png", "-k", 3, "--json").json
     assert page["matched"] == 12

@@ -38,7 +38,8 @@ def web_of(*hosts: Host | str, **limits: Any) -> Web:
         ("https://data.example.org:8443/a.tif", "data.example.org:8443 is not allowed"),
         ("https://data.example.org@evil.com/a.tif", "user name or password"),
         ("https://user:secret@data.example.org/a.tif", "user name or password"),
-        ("http://data.example.org:443/a.tif", "not allowed"),
+        ("http://data.example.org:443/a.tif", "only https"),
+        ("http://other.example.org/a.tif", "plain http to other.example.org is not read, only https"),
         ("http://plain.example.org:80/a.tif", "only https"),
         ("ftp://data.example.org/a.tif", "ftp: addresses are not read"),
         ("file:///etc/passwd", "file: addresses are not read"),
@@ -54,6 +55,7 @@ def test_what_may_not_be_asked_for(url: str, reason: str) -> None:
     with pytest.raises(ImageError, match=r"\A.+\Z") as caught:
         web.check(url)
     assert reason in str(caught.value)
+    assert ("--allow-host" in str(caught.value)) == ("not allowed" in reason)  # advice that helps
 
 
 def test_what_may_be_asked_for() -> None:

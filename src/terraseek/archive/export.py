@@ -22,6 +22,10 @@ __all__ = ["ExportFormat", "export_archive", "import_archive"]
 
 ExportFormat: TypeAlias = Literal["geoparquet", "geojson", "csv", "stac"]
 SUFFIXES: dict[str, ExportFormat] = {".parquet": "geoparquet", ".geojson": "geojson", ".csv": "csv", ".json": "stac"}
+READERS = {
+    **dict.fromkeys((".parquet", ".geoparquet"), read_geoparquet),
+    **dict.fromkeys((".json", ".geojson"), read_items),
+}
 WRITERS = {"geoparquet": write_geoparquet, "geojson": write_geojson, "csv": write_csv, "stac": write_stac}
 
 
@@ -99,18 +103,28 @@ def import_archive(
 
     Raises:
         NotFoundError: no such file.
+        UsageError: a file of another form than these.
         ModelMismatchError: the file's vectors are of another model.
         ConfigError: the file does not say of which model, and `trust` is off.
-        DatasetError: a row of it makes no record; the message says which and why, and nothing is imported.
+        DatasetError: it holds no vectors, or a row of it makes no record; the message says which and why, and nothing
+            is imported.
     """
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"no file at {path}")
-    read = read_geoparquet if path.suffix.lower() in (".parquet", ".geoparquet") else read_items
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise UsageError(
+            f"{path} cannot be imported: what can be is GeoParquet (.parquet) and STAC (.json), which hold vectors; "
+            "images and scenes are put in with `archive add`"
+        )
     model, batches = read(path, archive.dim)
     if model is None or not model["fingerprint"]:
         if not trust:
-            raise ConfigError(f"{path} does not say which model made its vectors; if it is this archive's, say so")
+            raise ConfigError(
+                f"{path} does not say which model made its vectors; if it is this archive's "
+                f"({archive.model.describe()}), take them with --trust"
+            )
     else:
         archive.check_model(ModelIdentity(**model))
     for _ in batches:  # all of it is looked at before any of it is written: a bad row must not leave half a file

@@ -105,6 +105,11 @@ def read_items(path: Path, dim: int) -> tuple[dict[str, Any] | None, Iterator[Ba
         models = dict.fromkeys(str(given.get("emb:model") or "") for given in properties)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{path} is no STAC ItemCollection: {error}") from None
+    if items and not any("emb:vector" in given for given in properties):
+        raise DatasetError(
+            f"{path} holds no vectors (no item has an emb:vector), so there is nothing to search by; of the forms that "
+            "`archive export` writes, .parquet and .json hold them"
+        )
     if len(models) > 1:
         shown = ", ".join(name[:12] or "none" for name in models)
         raise DatasetError(f"{path}: its items have vectors of {len(models)} models ({shown}); import them one by one")

@@ -94,6 +94,11 @@ class Web:
             raise ImageError("an address with a user name or password is not used")
         port = port or _PORTS[parts.scheme]
         shown = host if port == _PORTS[parts.scheme] else f"{_bracketed(host)}:{port}"
+        if parts.scheme == "http" and not _is_loopback(host):
+            raise ImageError(
+                f"plain http to {printable(host)} is not read, only https is outside this machine; use an https "
+                "address, or fetch the file and add it from the disk"
+            )
         if not any(
             name == host and (listed or _PORTS[parts.scheme]) == port
             for name, listed in map(_host_and_port, self.hosts)
@@ -101,8 +106,6 @@ class Web:
             raise ImageError(
                 f"the host {printable(shown)} is not allowed; name it with --allow-host {printable(shown)}"
             )
-        if parts.scheme == "http" and not _is_loopback(host):
-            raise ImageError(f"plain http to {printable(shown)}; only https is used outside this machine")
 
     def fetch(
         self,

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ..archive import Archive, Ranking, Record, View
+from ..encoders import OnnxEncoder
 from ..errors import QueryError, UsageError
 from ..images import read_image
 from ..typing import Encoder, FloatArray, ImageArray
@@ -56,7 +57,7 @@ class Retriever:
         Raises:
             QueryError: a label that no record has, or an `after` of another search.
             NotFoundError: `like` or `not_like` name a record that is not there.
-            UsageError: the query brings an image or a text and there is no encoder for it.
+            UsageError: the query brings an image or a text and there is no encoder for it, or one without a text side.
             ImageError: an example image cannot be read.
         """
         examples = self._encode(query)
@@ -164,7 +165,16 @@ class Retriever:
         return self._encoder("an image").encode_images(images)
 
     def _encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        return self._encoder("a text").encode_texts(texts) if texts else np.empty((0, self.archive.dim))
+        if not texts:
+            return np.empty((0, self.archive.dim))
+        encoder = self._encoder("a text")
+        if isinstance(encoder, OnnxEncoder) and not encoder.has_text:
+            raise UsageError(
+                f"the model of {self.archive.uri}, {encoder.directory} ({encoder.config.architecture}), has no text "
+                "side: search by image, or make an archive with a model trained on captions (`terraseek train` with a "
+                "recipe that has a section [text])"
+            )
+        return encoder.encode_texts(texts)
 
     def _encoder(self, what: str) -> Encoder:
         if self.encoder is None:
