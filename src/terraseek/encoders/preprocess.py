@@ -21,12 +21,13 @@ from .config import ModelConfig
 __all__ = ["normalise", "preprocess"]
 
 
-def preprocess(images: Sequence[ImageArray], config: ModelConfig) -> NDArray[np.float32]:
+def preprocess(images: Sequence[ImageArray], config: ModelConfig, *, first: int = 0) -> NDArray[np.float32]:
     """Bring images of any size into network input, (N, B, S, S) float32.
 
     Args:
         images: each (H, W, B), or (H, W) for one band; any numeric type.
         config: says size, bands, mean and std, and how to make an image square.
+        first: what messages count the images from, where they are part of more.
 
     Raises:
         UsageError: an image with another number of bands than the model takes, or without pixels.
@@ -36,18 +37,21 @@ def preprocess(images: Sequence[ImageArray], config: ModelConfig) -> NDArray[np.
         >>> preprocess([np.full((5, 7), 255, np.uint8)], config).tolist()
         [[[[1.0, 1.0], [1.0, 1.0]]]]
     """
-    size = config.input_size
-    pixels_NHWB = np.empty((len(images), size, size, config.bands), dtype=np.float32)
-    for row, image in enumerate(images):
-        pixels_NHWB[row] = resize_image(_checked(image, row, config), size, config.resize)
-    return normalise(pixels_NHWB, config)
+    checked = (_checked(image, row, config) for row, image in enumerate(images, first))
+    return normalise([resize_image(image, config.input_size, config.resize) for image in checked], config)
 
 
-def normalise(pixels_NHWB: ImageArray, config: ModelConfig) -> NDArray[np.float32]:
+def normalise(pixels_NHWB: Sequence[ImageArray] | ImageArray, config: ModelConfig) -> NDArray[np.float32]:
     """Steps 2 and 3 for pixels, (N, S, S, B), that have the network's size already, as a pixel cache holds them."""
-    mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
-    scaled: NDArray[np.float32] = (pixels_NHWB.astype(np.float32) - mean) / std
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+    size = config.input_size
+    mean_B, std_B = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
+    scaled_NBHW = np.empty((len(pixels_NHWB), config.bands, size, size), dtype=np.float32)
+    # Band by band: over a last axis of three, numpy takes four times as long as over rows.
+    for pixels_HWB, scaled_BHW in zip(pixels_NHWB, scaled_NBHW, strict=True):
+        for band, scaled_HW in enumerate(scaled_BHW):
+            np.subtract(pixels_HWB[..., band], mean_B[band], out=scaled_HW, dtype=np.float32, casting="same_kind")
+            scaled_HW /= std_B[band]
+    return scaled_NBHW
 
 
 def _checked(image: ImageArray, row: int, config: ModelConfig) -> ImageArray:
