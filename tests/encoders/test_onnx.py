@@ -123,3 +123,18 @@ def test_bad_arguments(make_model: MakeModel, tmp_path: Path) -> None:
     (directory / "config.json").write_text('{"format_version": 1, "architecture": "x"}')
     with pytest.raises(ConfigError, match="missing key 'input_size'"):
         load_encoder(directory)
+
+
+@pytest.mark.parametrize("threads", [None, 2, 3])
+def test_many_images_are_spread_over_the_threads_and_come_back_in_order(
+    make_model: MakeModel, threads: int | None
+) -> None:
+    directory = make_model(concepts=("red", "green"))
+    one, several = load_encoder(directory, threads=1), load_encoder(directory, threads=threads)
+    images = [np.roll(image, shift, axis=2) for shift in range(3) for image in IMAGES]
+    for got, expected in zip(
+        several.encode_images_and_concepts(images), one.encode_images_and_concepts(images), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+    with pytest.raises(UsageError, match="image 20 has 1 bands"):
+        several.encode_images([*images[:20], images[0][..., :1]])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,14 +30,18 @@ from .preprocess import preprocess
 
 __all__ = ["OnnxEncoder", "load_encoder"]
 
+# Images per run where many are encoded: what lies between the layers then stays in a core's caches.
+_IMAGES_PER_RUN = 4
+
 
 def load_encoder(model: str | Path, *, threads: int | None = None, batch_size: int = 32) -> OnnxEncoder:
     """Open a model directory for encoding.
 
     Args:
         model: the directory.
-        threads: CPU threads of the network; None leaves the choice to onnxruntime (all cores).
-        batch_size: images per run of the network; bounds the memory, whatever the number of images.
+        threads: CPU threads of the network; None takes all cores.
+        batch_size: images in the network at a time, in all threads together; bounds the memory, whatever the number
+            of images.
 
     Raises:
         NotFoundError: no model there, or one of its files is missing.
@@ -48,6 +54,9 @@ def load_encoder(model: str | Path, *, threads: int | None = None, batch_size: i
 
 class OnnxEncoder:
     """The `Encoder` of a model directory; the same input always gives the same vectors.
+
+    Of a few images, each goes through the network on all threads. Many are spread over the threads instead: layers of
+    small networks are too short to be shared out, and bringing pixels into network input is shared out too.
 
     Attributes:
         config: the model's `config.json`.
@@ -66,7 +75,8 @@ class OnnxEncoder:
         check_weights(self.directory / WEIGHTS_FILE)
         self._fingerprint = model_fingerprint(self.directory)
         size = self.config.input_size
-        self._image = self._open(IMAGE_FILE, ["N", self.config.bands, size, size])
+        self._image_shape: list[str | int] = ["N", self.config.bands, size, size]
+        self._image = self._open(IMAGE_FILE, self._image_shape, threads=threads)
 
     @property
     def dim(self) -> int:
@@ -101,9 +111,8 @@ class OnnxEncoder:
             UsageError: an image with another number of bands than the model takes, or without pixels.
         """
         vectors = np.empty((len(images), self.dim), dtype=np.float32)
-        for start in range(0, len(images), self.batch_size):
-            batch = preprocess(images[start : start + self.batch_size], self.config)
-            vectors[start : start + len(batch)] = self._image.run(["vectors"], {"image": batch})[0]
+        for rows, outputs in self._run(images, ["vectors"]):
+            vectors[rows] = outputs[0]
         return vectors
 
     def encode_images_and_concepts(
@@ -121,10 +130,8 @@ class OnnxEncoder:
             raise UsageError(f"the model {self.directory.name!r} predicts no concepts: use one trained on captions")
         vectors = np.empty((len(images), self.dim), dtype=np.float32)
         scores = np.empty((len(images), len(self.config.concepts)), dtype=np.float32)
-        for start in range(0, len(images), self.batch_size):
-            batch = preprocess(images[start : start + self.batch_size], self.config)
-            rows = slice(start, start + len(batch))
-            vectors[rows], scores[rows] = self._image.run(["vectors", "concepts"], {"image": batch})
+        for rows, outputs in self._run(images, ["vectors", "concepts"]):
+            vectors[rows], scores[rows] = outputs
         return vectors, scores
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -147,10 +154,33 @@ class OnnxEncoder:
             vectors[start : start + len(encoded)] = session.run(["vectors"], {"tokens": tokens, "mask": mask})[0]
         return vectors
 
+    def _run(self, images: Sequence[ImageArray], names: list[str]) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+        """These outputs of the network, for some rows of the images after others."""
+        threads = self._threads or _cores()
+        apart = len(images) >= 2 * threads
+        session = self._on_one_thread if apart else self._image
+        step = max(1, min(_IMAGES_PER_RUN, self.batch_size // threads)) if apart else self.batch_size
+
+        def run(start: int) -> tuple[slice, list[NDArray[np.float32]]]:
+            batch = preprocess(images[start : start + step], self.config, first=start)
+            return slice(start, start + len(batch)), session.run(names, {"image": batch})
+
+        starts = range(0, len(images), step)
+        if threads == 1 or not apart:
+            yield from map(run, starts)
+            return
+        with ThreadPoolExecutor(threads, "encode") as pool:
+            yield from pool.map(run, starts)
+
+    @cached_property
+    def _on_one_thread(self) -> Any:
+        """A second session, whose runs go on beside each other: onnxruntime's threads belong to a session."""
+        return self._image if self._threads == 1 else self._open(IMAGE_FILE, self._image_shape, threads=1)
+
     @cached_property
     def _text(self) -> tuple[Any, Tokenizer]:
         assert self.config.text is not None
-        session = self._open(TEXT_FILE, ["N", "L"], "tokens")
+        session = self._open(TEXT_FILE, ["N", "L"], "tokens", threads=self._threads)
         path = self.directory / TOKENIZER_FILE
         if not path.is_file():
             raise NotFoundError(f"{path} is missing: export the model again")
@@ -162,15 +192,15 @@ class OnnxEncoder:
         tokenizer.enable_padding()  # ids of padding do not matter: the network masks them
         return session, tokenizer
 
-    def _open(self, name: str, shape: list[str | int], input_name: str = "image") -> Any:
+    def _open(self, name: str, shape: list[str | int], input_name: str = "image", *, threads: int | None = None) -> Any:
         path = self.directory / name
         if not path.is_file():
             raise NotFoundError(f"{path} is missing: export the model again with `terraseek model export`")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: its warnings are about its own optimisations
         options.inter_op_num_threads = 1
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
+        if threads is not None:
+            options.intra_op_num_threads = threads
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no base of their own
@@ -185,6 +215,12 @@ class OnnxEncoder:
                 f"['N', {self.dim}]: the two belong to different models"
             )
         return session
+
+
+def _cores() -> int:
+    """As many as this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _fixed(shape: Sequence[str | int]) -> list[int]:
