@@ -23,7 +23,7 @@ import shapely
 from PIL import Image
 from rasterio import Affine
 
-from terraseek.archive import AddResult, Archive, Filter, sources
+from terraseek.archive import AddResult, Archive, Filter, Record, sources
 from terraseek.archive.ingest import IngestOptions, IngestReport, ingest
 from terraseek.archive.sources import Source, dataset_sources, find_sources, record_id
 from terraseek.data import ImageDataset, Sample
@@ -335,7 +335,7 @@ def test_hostile_rasters_neither_stop_nor_enter(archive: Archive, tmp_path: Path
     assert counts == {"good": 4, "all_nodata": 0, "nan": 0, "half_nan": 2, "rotated": 4}
     refused = {Path(item.source).name: item.reason for item in report.refused}
     assert refused["all_nodata.tif"] == "no valid pixel, all of it is nodata"
-    assert refused["gone.tif"] == "no such file"
+    assert refused["gone.tif"] == f"no such file (by the link {folder / 'missing_link.tif'})"
     assert len(refused) == 4
 
 
@@ -629,6 +629,36 @@ def test_reading_and_committing_overlap_with_encoding(
     monkeypatch.setattr(sources, "read_image", counting_read)
     monkeypatch.setattr(archive, "add", telling_add)
     assert ingest(archive, WaitingEncoder(), images, IngestOptions(batch_size=2)).added == 12
+
+
+def test_a_batch_is_encoded_in_parts_and_committed_whole(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_scene(tmp_path / "a.tif", noise(16 * 20, 16 * 20))
+    encoded: list[int] = []
+    committed: list[int] = []
+    add = archive.add
+
+    class CountingEncoder(FakeEncoder):  # type: ignore[misc, valid-type]
+        def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+            encoded.append(len(images))
+            vectors: np.ndarray = super().encode_images(images)
+            return vectors
+
+    def counting_add(records: Sequence[Record], *arguments: Any, **options: Any) -> AddResult:
+        committed.append(len(records))
+        return add(records, *arguments, **options)
+
+    monkeypatch.setattr(archive, "add", counting_add)
+    options = IngestOptions(chip=ChipConfig(size=16), batch_size=150)
+    assert ingest(archive, CountingEncoder(), path, options).added == 400
+    assert committed == [150, 150, 100]
+    assert encoded == [37, 37, 37, 37, 2] * 2 + [37, 37, 26]
+    whole = IngestOptions(chip=ChipConfig(size=16), batch_size=30)  # too small to be divided
+    other = Archive.create(tmp_path / "whole", FakeEncoder())
+    ingest(other, FakeEncoder(), path, whole)
+    assert other.ids() == archive.ids()
+    np.testing.assert_array_equal(other.vectors(other.ids()), archive.vectors(other.ids()))
 
 
 # Names.

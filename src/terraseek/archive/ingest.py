@@ -9,8 +9,8 @@ Records that a changed source no longer has go last: first the new ones are comm
 then the note is made. Killed in between, the archive holds more than it should, never less, and the next ingest of the
 source removes the rest.
 
-Reading and encoding overlap: one thread decodes the next batch and one commits the last while the caller's thread runs
-the encoder.
+Reading and encoding overlap: one thread decodes ahead and one commits the last batch while the caller's thread runs the
+encoder. Batches come to it in parts, so that it need not wait for a whole one.
 """
 
 from __future__ import annotations
@@ -22,23 +22,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from ..errors import ConfigError, Refused
 from ..geo import ChipConfig
-from ..typing import Encoder
+from ..typing import Encoder, FloatArray
 from .archive import Archive
 from .embedding import Embedder
 from .ingest_run import Finished, IngestReport, IngestRun, Reading
 from .pieces import Piece
 from .prefetch import prefetch
-from .record import DEFAULT_COLLECTION
+from .record import DEFAULT_COLLECTION, Record
 from .sources import Source, find_sources
 
 __all__ = ["IngestOptions", "IngestReport", "ingest"]
 
 Sources: TypeAlias = Iterable[str | Path | Source | Refused] | str | Path
 
-# Pixels of one batch; up to four are alive: being read, waiting, being encoded, and one region of a scene.
+# Pixels of one batch; as many at most wait to be encoded.
 _BATCH_BYTES = 64 << 20
+_PARTS_PER_BATCH = 4
+_SMALLEST_PART = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +129,23 @@ def ingest(
     embed = Embedder(encoder, options.predict_labels)
     expected = run.expected() if progress else 0
     done = 0
-    with closing(prefetch(batches_of(run.read(), options.batch_size))) as batches, ThreadPoolExecutor(1) as committer:
+    parts = prefetch(parts_of(run.read(), options.batch_size), depth=_PARTS_PER_BATCH)
+    with closing(parts), ThreadPoolExecutor(1) as committer:
         pending: Future[None] | None = None
-        for batch in batches:
-            records, vectors_ND = embed(batch.pieces) if batch.pieces else ([], None)
-            if pending is not None:
-                pending.result()
-            pending = committer.submit(run.commit, records, vectors_ND, batch.finished)
-            done += len(records)
+        records: list[Record] = []
+        vectors: list[FloatArray] = []
+        for part in parts:
+            if part.pieces:
+                described, vectors_ND = embed(part.pieces)
+                records += described
+                vectors.append(vectors_ND)
+                done += len(described)
+            if part.whole:
+                if pending is not None:
+                    pending.result()
+                batch_ND = np.concatenate(vectors) if vectors else None
+                pending = committer.submit(run.commit, records, batch_ND, part.finished)
+                records, vectors = [], []
             if progress:
                 progress(done, max(done, expected))
         if pending is not None:
@@ -144,28 +157,44 @@ def ingest(
 
 @dataclass
 class Batch:
-    """What is embedded and committed together: pieces, and the ends of sources among them."""
+    """What is embedded and committed together, or a part of it: pieces, and the ends of sources among them.
+
+    `whole` is whether the batch ends here.
+    """
 
     pieces: list[Piece] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
-    bytes: int = 0
-
-    def take(self, item: Piece | Finished) -> None:
-        """Put one more in."""
-        if isinstance(item, Finished):
-            self.finished.append(item)
-        else:
-            self.pieces.append(item)
-            self.bytes += item.pixels_HWB.nbytes
+    whole: bool = True
 
 
 def batches_of(items: Iterator[Piece | Finished], batch_size: int) -> Iterator[Batch]:
     """Pieces in batches of at most `batch_size`, and of so many pixels that memory stays bounded."""
-    batch = Batch()
+    pieces: list[Piece] = []
+    for part in parts_of(items, batch_size):
+        pieces += part.pieces
+        if part.whole:
+            yield Batch(pieces, part.finished)
+            pieces = []
+
+
+def parts_of(items: Iterator[Piece | Finished], batch_size: int) -> Iterator[Batch]:
+    """The batches of `batches_of` in parts; the last of each has the ends of sources, and may have no pieces."""
+    pieces: list[Piece] = []
+    finished: list[Finished] = []
+    count = size = part_size = 0
+    enough = max(batch_size // _PARTS_PER_BATCH, _SMALLEST_PART)
     for item in items:
-        batch.take(item)
-        if len(batch.pieces) >= batch_size or batch.bytes >= _BATCH_BYTES or len(batch.finished) >= 4 * batch_size:
-            yield batch
-            batch = Batch()
-    if batch.pieces or batch.finished:
-        yield batch
+        if isinstance(item, Finished):
+            finished.append(item)
+        else:
+            pieces.append(item)
+            count += 1
+            part_size += item.pixels_HWB.nbytes
+        if count >= batch_size or size + part_size >= _BATCH_BYTES or len(finished) >= 4 * batch_size:
+            yield Batch(pieces, finished)
+            pieces, finished, count, size, part_size = [], [], 0, 0, 0
+        elif len(pieces) >= enough or part_size * _PARTS_PER_BATCH >= _BATCH_BYTES:
+            yield Batch(pieces, whole=False)
+            pieces, size, part_size = [], size + part_size, 0
+    if count or finished:
+        yield Batch(pieces, finished)
