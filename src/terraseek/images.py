@@ -32,6 +32,7 @@ from .errors import ImageError, MissingImageError, Refused
 from .typing import ImageArray, IntArray
 
 __all__ = [
+    "AS_RASTER",
     "GDAL_OPTIONS",
     "IMAGE_SUFFIXES",
     "Fit",
@@ -94,7 +95,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_FLOAT = "float samples; add it as a raster"
+AS_RASTER = "add it as a raster"
+"""What the reason says where a file is a TIFF that may be no picture and still a raster."""
+_FLOAT = f"float samples; {AS_RASTER}"
+_TILED = "if they are there, make it a tiled GeoTIFF and add that as a raster"
 _SAMPLE_FORMAT = 339  # the TIFF tag; 3 is IEEE floating point
 
 # warnings.catch_warnings swaps the interpreter's global filters, so only one thread at a time may be inside it.
@@ -280,7 +284,8 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
 def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
     width, height = picture.size
     if width * height > max_pixels:
-        raise ImageError(f"{name}: {width} x {height} pixels, at most {max_pixels:,} are read; add it as a raster")
+        advice = AS_RASTER if picture.format == "TIFF" else _TILED
+        raise ImageError(f"{name}: {width} x {height} pixels, at most {max_pixels:,} are read; {advice}")
 
 
 @contextmanager
@@ -291,10 +296,11 @@ def _decoding(name: str, formats: tuple[str, ...]) -> Iterator[None]:
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"{name}: its header claims more pixels than are ever decoded; refused") from None
+        advice = AS_RASTER if formats == ("TIFF",) else _TILED
+        raise ImageError(f"{name}: its header claims more pixels than are ever decoded; {advice}") from None
     except UnidentifiedImageError:
         if formats == ("TIFF",):
-            raise ImageError(f"{name}: a TIFF with bands or samples that are no picture; add it as a raster") from None
+            raise ImageError(f"{name}: a TIFF with bands or samples that are no picture; {AS_RASTER}") from None
         raise ImageError(f"{name}: damaged {formats[0]} header") from None
     except Exception as error:  # decoders meet hostile bytes with nearly any exception; one bad file stops no batch
         raise ImageError(f"{name}: damaged or truncated {formats[0]} ({_one_line(error)})") from None

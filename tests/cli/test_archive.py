@@ -46,6 +46,15 @@ def test_bad_files_are_listed_and_the_rest_goes_in(run: Run, archive: Path, tmp_
     assert {Path(item["source"]).name for item in report.json["refused"]} == {"truncated.jpg", "empty.png", "text.jpg"}
 
 
+def test_a_folder_without_images_is_said_to_be_one(run: Run, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("nothing")
+    result = run("archive", "add", archive, tmp_path / "empty")
+    assert result.code == 0
+    assert "nothing was found to add" in result.err
+    assert "nothing was found" not in run("archive", "add", archive, tmp_path / "pictures").err
+
+
 def test_bands_that_do_not_fit_the_model_are_foreseen_or_named(
     run: Run, archive: Path, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:

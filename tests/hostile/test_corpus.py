@@ -207,6 +207,37 @@ def test_the_corpus_comes_in_or_is_named_with_its_reason(corpus: Path, tmp_path:
     assert (again.added, again.updated, again.removed, len(again.refused)) == (0, 0, 0, refused)
 
 
+REASONS = {
+    "complex.tif": "take their magnitude first",
+    "overviews.tif": "its overviews are another file",
+    "tall.tif": "more than 4,194,304 along a side",
+    "vast.tif": "more than 4,194,304 along a side",
+    "vast.png": "make it a tiled GeoTIFF",
+    "bomb.gif": "damaged GIF header",
+    "zip.tif": "not an image (it starts with b'PK",
+    "zero.tif": "empty file (0 bytes)",
+    "half.png": "damaged or truncated PNG",
+    "nan.tif": "no valid pixel",
+    "dangling.png": "no such file (by the link ",
+    "device.png": "not a regular file, not an image file (by the link ",
+    "circle.png": "cannot be looked at (Too many levels of symbolic links)",
+    "pipe.tif": "not a regular file",
+    "line\\nbreak.png": "its name has a control character, which no record can keep; rename it",
+    "latin\\udcff1.png": "its name is not valid Unicode, which no record can keep; rename it",
+}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_reasons_say_what_can_be_done(corpus: Path, tmp_path: Path, dry_run: bool) -> None:
+    archive = Archive.create(tmp_path / "archive", FakeEncoder())
+    report = ingest(archive, FakeEncoder(), corpus, IngestOptions(chip=ChipConfig(size=64)), dry_run=dry_run)
+    told = [str(item) for item in report.refused]
+    for name, reason in REASONS.items():
+        # A dry run looks at names and at the headers of rasters.
+        if not dry_run or name in ("complex.tif", "overviews.tif", "vast.tif", "zero.tif") or "its name" in reason:
+            assert [line for line in told if name in line and reason in line], (name, reason)
+
+
 @contextlib.contextmanager
 def one_printable_line() -> Iterator[None]:
     try:

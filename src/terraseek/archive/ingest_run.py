@@ -125,8 +125,17 @@ class Reading:
 
 
 def refusal(source: Source, error: TerraseekError) -> Refused:
-    """A source that could not be read, and why."""
-    return Refused(source=printable(source.href), reason=reason_of(error, printable(source.path)))
+    """A source that could not be read, and why; its name is that of the file, whatever link led there."""
+    name = printable(source.path)
+    link = f" (by the link {name})" if isinstance(source.path, Path) and _is_link(source.path) else ""
+    return Refused(source=printable(source.href), reason=reason_of(error, name) + link)
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # a name too long, say
+        return False
 
 
 class IngestRun:

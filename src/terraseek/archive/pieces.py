@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from ..errors import ImageError, NotFoundError, TerraseekError
 from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, iter_chips, plan_windows
-from ..images import stretch_to_8bit, thumbnail
+from ..images import AS_RASTER, stretch_to_8bit, thumbnail
 from ..typing import ImageArray
-from .record import Record
+from .record import CONTROL, Record
 from .sources import Source, record_id
 
 __all__ = ["Piece", "count_pieces", "read_pieces", "reason_of"]
@@ -53,6 +53,7 @@ def read_pieces(
         NotFoundError: a file is not there.
         UsageError: a declared band is not there, or what is known of the source makes no record.
     """
+    _check_name(source)
     known = {"source_state": state, **source.properties}
     whole = record_id(source, collection, 1, None)
     if _is_image(source) and wanted is not None and not wanted(whole):
@@ -73,14 +74,16 @@ def count_pieces(source: Source, chip: ChipConfig) -> int:
         ImageError: it cannot be read.
         NotFoundError: a file is not there.
     """
+    _check_name(source)
     if _is_image(source):
         return 1
     try:
         raster = source.open()
-    except ImageError:
+    except ImageError as error:
         if source.kind == "scene":
             raise
-        source.check_picture()
+        with _preferring(error):
+            source.check_picture()
         return 1
     with closing(raster):
         if source.kind == "auto" and raster.georeference is None and not _bands(source, chip).bands:
@@ -106,8 +109,9 @@ def _open(source: Source, chip: ChipConfig) -> Raster | ImageArray:
         return source.open()
     try:
         raster = source.open()
-    except ImageError:
-        return source.picture()  # a JPEG named .tif, say; if it is no image either, that is what will be said
+    except ImageError as error:
+        with _preferring(error):
+            return source.picture()  # a JPEG named .tif, say
     if raster.georeference is not None or _bands(source, chip).bands:
         return raster
     try:
@@ -116,6 +120,29 @@ def _open(source: Source, chip: ChipConfig) -> Raster | ImageArray:
         return raster  # float, many bands, too large for a picture: measurements without a place
     raster.close()
     return pixels_HWB
+
+
+@contextmanager
+def _preferring(as_raster: ImageError) -> Iterator[None]:
+    """Of two reasons why a file is neither raster nor picture, the one that a person can do something about."""
+    try:
+        yield
+    except ImageError as as_picture:
+        raise as_raster if AS_RASTER in str(as_picture) else as_picture from None
+
+
+def _check_name(source: Source) -> None:
+    """Records keep where they come from: refuse a name that no record can have.
+
+    Raises:
+        ImageError: it has a line break, say, or bytes that are no text.
+    """
+    try:
+        source.href.encode()
+    except UnicodeEncodeError:
+        raise ImageError("its name is not valid Unicode, which no record can keep; rename it") from None
+    if CONTROL.search(source.href):
+        raise ImageError("its name has a control character, which no record can keep; rename it")
 
 
 def _bands(source: Source, chip: ChipConfig) -> ChipConfig:

@@ -378,5 +378,6 @@ def _state_of(path: Path | RemoteFile) -> tuple[str | int, ...]:
     except FileNotFoundError:
         raise NotFoundError(f"{printable(path)}: no such file") from None
     except (OSError, ValueError) as error:
-        raise ImageError(f"{printable(path)}: cannot be looked at ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{printable(path)}: cannot be looked at ({reason})") from None
     return str(_resolved(path)), status.st_size, status.st_mtime_ns

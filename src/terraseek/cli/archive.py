@@ -260,6 +260,8 @@ def _show_ingest(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
         emit_json({"schema": 1, "dry_run": dry_run, **to_mapping(report)})
     else:
         say(done)
+    if report == type(report)():
+        say("nothing was found to add: in folders, images and scenes are known by their suffix", to=stderr)
     raise_if_refused(report.refused, done)
 
 
