@@ -231,16 +231,19 @@ def _work(
     with _cluster(address):
         many = min(workers or len(units), len(units))
         pool = data.ActorPoolStrategy(min_size=min(many, workers or 1), max_size=many)
-        staged = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _Worker,
-            fn_constructor_args=(stager,),
-            batch_size=1,
-            batch_format="numpy",
-            compute=pool,
-            num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=3,
-        )
+        with warnings.catch_warnings():
+            # The two options below have no other way in yet, whatever Ray says of its `ray_remote_args`.
+            warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+            staged = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+                _Worker,
+                fn_constructor_args=(stager,),
+                batch_size=1,
+                batch_format="numpy",
+                compute=pool,
+                num_cpus=1,
+                max_restarts=-1,
+                max_task_retries=3,
+            )
         for row in staged.iter_rows():
             reports[int(row["number"])] = UnitReport.from_text(row["report"])
             if progress:

@@ -26,6 +26,7 @@ from .output import (
     stderr,
 )
 from .places import encoder_loader, open_place, open_place_with_model
+from .quiet import without_lines
 from .remote import AllowHost, ItemBbox, ItemDatetime, ItemWhere, MaxItems, StacCollection, make_query, make_web
 from .settings import storage_options
 
@@ -231,16 +232,18 @@ def _add_on_ray(
 ) -> IngestReport:
     from ..archive import ingest_on_ray
 
-    return ingest_on_ray(
-        open_place(uri),
-        encoder_loader(uri, model),
-        found,
-        options,
-        workers=workers,
-        address=address,
-        storage_options=storage_options(uri),
-        **more,
-    )
+    # Ray Data makes its actors so, and Ray warns of it each time.
+    with without_lines("has constructor arguments in the object store and max_restarts > 0"):
+        return ingest_on_ray(
+            open_place(uri),
+            encoder_loader(uri, model),
+            found,
+            options,
+            workers=workers,
+            address=address,
+            storage_options=storage_options(uri),
+            **more,
+        )
 
 
 def _chipping(size: int, stride: int | None, bands: list[str] | None, overrides: list[str] | None) -> ChipConfig:
