@@ -103,7 +103,7 @@ def test_hostile_items_are_listed_and_the_rest_goes_in(run: Run, empty: Path, ho
         "vsi": "status 404",
         "s3": "s3: addresses are not read",
         "elsewhere": f"--allow-host {other.name}",
-        "meta": "not allowed",
+        "meta": "plain http to 169.254.169.254 is not read",
         "moved": f"redirects to {other.url}/web/a-red.tif",
         "gone": "status 404",
         "upwards": "status 404",
