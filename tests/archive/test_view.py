@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from terraseek.archive import Archive, Filter
+from terraseek.archive.hilbert import hilbert_order
+from terraseek.archive.status import summary
 from terraseek.archive.view import View
 from terraseek.errors import CorruptError, NotFoundError
 
@@ -38,6 +40,38 @@ def test_a_question_is_asked_again_when_its_version_is_compacted_away(filled: Ar
         return len(view.get(view.ids()))
 
     assert filled.read(question) == 200
+    assert len(asked) == 2
+
+
+def searched(view: View) -> object:
+    return view.search(np.ones(view.dim), 10)
+
+
+QUESTIONS = {
+    "records of a ranking": (searched, lambda view, ranking: len(ranking.records())),
+    "thumbnails of a ranking": (searched, lambda view, ranking: len(ranking.records(thumbnails=True))),
+    "status": (View.facets, lambda view, _: summary(view)["records"] and 10),
+    "order of an export": (View.ids, lambda view, ids: len(hilbert_order(view, ids[:10]))),
+    "vectors in memory": (None, lambda view, _: len(view.snapshot.index(view.dim).rows(np.arange(10)))),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_whatever_reads_late_is_asked_again(filled: Archive, name: str) -> None:
+    """Between the parts of a question a compaction may remove what the later ones read."""
+    begin, end = QUESTIONS[name]
+    other = Archive.open(filled.uri)
+    asked: list[int] = []
+
+    def question(view: View) -> object:
+        begun = begin(view) if begin else None
+        asked.append(view.version)
+        if len(asked) == 1:
+            other.remove([f"r{at:05d}" for at in range(100)])  # enough that compacting rewrites the file
+            other.compact()
+        return end(view, begun)
+
+    assert filled.read(question) == 10
     assert len(asked) == 2
 
 

@@ -43,7 +43,11 @@ class Ranking:
     _resident: bool = field(repr=False, compare=False)
 
     def records(self, ids: Sequence[str] | None = None, *, thumbnails: bool = False) -> list[Record]:
-        """The records in their order, or those of `ids` that are in the ranking; thumbnails are read from disk."""
+        """The records in their order, or those of `ids` that are in the ranking; thumbnails are read from disk.
+
+        Raises:
+            CorruptError: a record is not what was written, or its version was compacted away (see `Archive.read`).
+        """
         positions = self._positions
         if ids is not None:
             wanted = frozenset(ids)

@@ -18,7 +18,7 @@ from .index import ExactIndex
 from .record import Record
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
 from .segment import segment_from_batches
-from .storage import has_index, scan, take
+from .storage import has_index, scan, storage_errors, take
 
 __all__ = ["RowIds", "Snapshot"]
 
@@ -34,9 +34,12 @@ class Snapshot:
     Columns and vectors are loaded once, on first use. The next version's snapshot takes over what did not change: a
     row's content never changes under its `_rowid` (Lance writes an update as a new row), so that whatever was loaded
     for some row ids can be brought to any later version by comparing row ids, and is when it is first asked for.
+
+    Any question may thus read from disk, and find that a compaction removed the files of its version: `CorruptError`.
     """
 
-    def __init__(self, table: Any, version: int, row_ids: RowIds) -> None:
+    def __init__(self, uri: str, table: Any, version: int, row_ids: RowIds) -> None:
+        self.uri = uri
         self.table = table
         self.version = version
         self.row_ids = row_ids
@@ -47,13 +50,13 @@ class Snapshot:
         self._index: tuple[RowIds, ExactIndex] | None = None
 
     @classmethod
-    def load(cls, table: Any, version: int) -> Snapshot:
+    def load(cls, uri: str, table: Any, version: int) -> Snapshot:
         """A snapshot with nothing but its row ids."""
-        return cls(table, version, scan(table, [])["_rowid"].to_numpy())
+        return cls(uri, table, version, scan(table, [])["_rowid"].to_numpy())
 
     def successor(self, table: Any, version: int) -> Snapshot:
         """The snapshot of a later version, which will read from disk only what this one has not loaded."""
-        following = Snapshot.load(table, version)
+        following = Snapshot.load(self.uri, table, version)
         with self._lock:
             following._columns, following._index = dict(self._columns), self._index
         return following
@@ -74,7 +77,7 @@ class Snapshot:
 
     def columns(self, names: Sequence[str]) -> dict[str, pa.Array]:
         """Columns of the table in the order of positions."""
-        with self._lock:
+        with self._lock, storage_errors(self.uri, "reading its columns"):
             self._bring_up(names)
             missing = [name for name in names if name not in self._columns]
             if missing:
@@ -110,7 +113,7 @@ class Snapshot:
 
     def index(self, dim: int) -> ExactIndex:
         """The vectors in memory."""
-        with self._lock:
+        with self._lock, storage_errors(self.uri, "reading its vectors"):
             if self._index is None or self._index[0] is not self.row_ids:
                 self._index = self.row_ids, self._index_brought_up(dim) or self._index_read(dim)
             return self._index[1]
@@ -200,15 +203,17 @@ class Snapshot:
         if not len(positions):
             return []
         names = [*RECORD_COLUMNS, "crc_record"]
-        if resident:
-            rows = pa.table({name: values.take(pa.array(positions)) for name, values in self.columns(names).items()})
-        else:
-            rows = take(self.table, self.row_ids[positions], names)
         pictures: list[bytes | None] = [None] * len(positions)
-        if thumbnails:
-            found = take(self.table, self.row_ids[positions], ["id", "thumbnail", "crc_thumbnail"]).to_pylist()
-            pictures = [checked_thumbnail(row) for row in found]
-        return [record_from_row(row, picture) for row, picture in zip(rows.to_pylist(), pictures, strict=True)]
+        with storage_errors(self.uri, "reading records"):
+            if resident:
+                at = pa.array(positions)
+                rows = pa.table({name: values.take(at) for name, values in self.columns(names).items()})
+            else:
+                rows = take(self.table, self.row_ids[positions], names)
+            if thumbnails:
+                found = take(self.table, self.row_ids[positions], ["id", "thumbnail", "crc_thumbnail"]).to_pylist()
+                pictures = [checked_thumbnail(row) for row in found]
+            return [record_from_row(row, picture) for row, picture in zip(rows.to_pylist(), pictures, strict=True)]
 
     def vectors(self, positions: NDArray[np.int64], dim: int) -> FloatArray:
         """The unit vectors at `positions`, (N, D), read from disk and checked.
@@ -218,7 +223,8 @@ class Snapshot:
         """
         if not len(positions):
             return np.empty((0, dim), np.float32)
-        rows = take(self.table, self.row_ids[positions], ["id", "vector", "crc_vector"])
+        with storage_errors(self.uri, "reading vectors"):
+            rows = take(self.table, self.row_ids[positions], ["id", "vector", "crc_vector"])
         matrix = vector_matrix(rows["vector"])
         intact = pc.equal(vector_checksums(matrix), rows["crc_vector"].combine_chunks()).to_numpy(zero_copy_only=False)
         if not intact.all():

@@ -71,6 +71,9 @@ class Versions:
         if previous is None or previous.version != version:
             with storage_errors(self._uri, "reading it"):
                 table = open_table(self._connection, self._name, self._uri, version)
-                fresh = Snapshot.load(table, version) if previous is None else previous.successor(table, version)
+                if previous is None:
+                    fresh = Snapshot.load(self._uri, table, version)
+                else:
+                    fresh = previous.successor(table, version)
             self._snapshot = previous = fresh
         return previous
