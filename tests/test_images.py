@@ -6,6 +6,7 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from terraseek.errors import ImageError, MissingImageError, NotFoundError, exit_code
+from terraseek.geo import open_raster
 from terraseek.images import (
     GDAL_OPTIONS,
     check_image,
@@ -358,3 +360,10 @@ def test_a_missing_image_is_both_no_image_and_not_found(tmp_path: Path) -> None:
         read_image(tmp_path / "absent.jpg")
     assert isinstance(caught.value, NotFoundError)
     assert exit_code(caught.value) == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file that opens and cannot be read")
+@pytest.mark.parametrize("read", [read_image, check_image, open_raster])
+def test_a_file_whose_bytes_cannot_be_read_is_no_image(read: Callable[[str], object]) -> None:
+    with pytest.raises(ImageError, match=r"^/proc/self/mem: cannot be read \(Input/output error\)$"):
+        read("/proc/self/mem")

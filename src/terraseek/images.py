@@ -250,7 +250,7 @@ def open_regular(path: str | Path, name: str, kind: str = "an image file") -> It
 
     Raises:
         MissingImageError: there is no such file.
-        ImageError: it is a folder, a pipe, or may not be opened; its name cannot be that of a file.
+        ImageError: it is a folder, a pipe, or may not be opened; its name cannot be that of a file; reading it fails.
     """
     try:
         path = Path(path)
@@ -265,7 +265,10 @@ def open_regular(path: str | Path, name: str, kind: str = "an image file") -> It
     except ValueError as error:  # a NUL in the name, or a lone surrogate
         raise ImageError(f"{name}: not a usable file name ({error})") from None
     with file:
-        yield file
+        try:
+            yield file
+        except OSError as error:  # a bad sector, a share that went away: one file stops no batch
+            raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from None
 
 
 def _decode(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
