@@ -17,7 +17,7 @@ from ..typing import BoolArray, FloatArray
 from .index import exact_scores
 from .schema import vector_matrix
 from .snapshot import Snapshot
-from .storage import has_index, take
+from .storage import has_index, nearest, take
 
 __all__ = ["ann_candidates", "build_index", "check_indexable", "has_index", "index_status"]
 
@@ -105,11 +105,9 @@ def ann_candidates(
 
 
 def _neighbours(table: Any, query_D: FloatArray, count: int) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-    query = table.search(query_D, vector_column_name="vector").distance_type("dot").with_row_id(True)
     # The vectors come with the answer: scored here in float64 they rank and tie as in exact search, so that Lance need
     # not read them to refine its own ranking first.
-    query = query.nprobes(PROBES).ef(max(EF, 2 * count))
-    found = query.select(["vector", "_distance"]).limit(count).to_arrow()
+    found = nearest(table, query_D, count, probes=PROBES, candidates=max(EF, 2 * count))
     return found["_rowid"].to_numpy(), exact_scores(vector_matrix(found["vector"]), query_D)
 
 

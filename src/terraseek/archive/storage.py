@@ -14,9 +14,10 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.background_loop import LOOP
 
 from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError, UsageError
-from ..typing import IntArray
+from ..typing import FloatArray, IntArray
 from .object_storage import storage_failure
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "has_index",
     "is_damage",
     "local_directory",
+    "nearest",
     "open_table",
     "quote",
     "remove_old_versions",
@@ -217,6 +219,27 @@ def scan(table: Any, columns: Sequence[str], where: str | None = None) -> pa.Tab
     if len(row_ids) > 1 and not (row_ids[1:] > row_ids[:-1]).all():
         found = found.take(pa.array(np.argsort(row_ids, kind="stable")))
     return found
+
+
+def nearest(table: Any, query_D: FloatArray, count: int, *, probes: int, candidates: int) -> pa.Table:
+    """The `count` rows that the table's index finds nearest: `vector` and `_distance`, with `_rowid`.
+
+    Args:
+        table: with an index over `vector`, by inner product.
+        query_D: unit vector.
+        count: of rows.
+        probes: graphs to walk.
+        candidates: rows to look at in each.
+    """
+
+    async def found() -> pa.Table:
+        query = table._table.query().nearest_to(query_D).column("vector").distance_type("dot").with_row_id()
+        query = query.nprobes(probes).ef(candidates).select(["vector", "_distance"])
+        return await query.limit(count).to_arrow()
+
+    # What `table.search` does as well, in five calls that each wait for another thread: on two idle cores that took
+    # 11 ms at a million records, the one call takes 8.
+    return LOOP.run(found())
 
 
 def take(table: Any, row_ids: IntArray, columns: Sequence[str]) -> pa.Table:
