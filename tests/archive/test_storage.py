@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from terraseek.archive.storage import is_damage, storage_errors
+from terraseek.archive import Archive
+from terraseek.archive.storage import check_place, is_damage, storage_errors
 from terraseek.errors import BusyError, CorruptError, TerraseekError, UnreachableError, UsageError, exit_code
 
 
@@ -111,3 +113,22 @@ def test_mistakes_of_the_program_pass_unchanged() -> None:
         raise KeyError("name")
     with pytest.raises(KeyboardInterrupt), storage_errors("place", "adding"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
+def test_a_place_that_cannot_be_looked_at_is_said(monkeypatch, tmp_path, number) -> None:
+    """Permissions are no obstacle to whoever may do anything, as in a container: the system's answer is put in."""
+    closed = tmp_path / "closed"
+    look = Path.stat
+
+    def refused(path: Path, **options):
+        if closed in path.parents:
+            raise OSError(number, os.strerror(number), str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    for step in (check_place, Archive.open):
+        with pytest.raises(TerraseekError, match=r"cannot be looked at .*choose another place") as caught:
+            step(closed / "a" / "b")
+        assert os.strerror(number) in str(caught.value)
+        assert exit_code(caught.value) == 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +15,7 @@ from terraseek.archive.view import View
 from terraseek.errors import CorruptError, NotFoundError
 
 
-def test_a_view_stays_while_the_archive_goes_on(filled: Archive, records_of) -> None:
+def test_a_view_stays_while_the_archive_goes_on(filled: Archive, records_of: Callable[..., Any]) -> None:
     view = filled.view()
     other = Archive.open(filled.uri)
     before, query = view.ids(), np.ones(filled.dim)
@@ -47,7 +50,7 @@ def searched(view: View) -> object:
     return view.search(np.ones(view.dim), 10)
 
 
-QUESTIONS = {
+QUESTIONS: dict[str, tuple[Callable[[View], Any] | None, Callable[[View, Any], int]]] = {
     "records of a ranking": (searched, lambda view, ranking: len(ranking.records())),
     "thumbnails of a ranking": (searched, lambda view, ranking: len(ranking.records(thumbnails=True))),
     "status": (View.facets, lambda view, _: summary(view)["records"] and 10),
