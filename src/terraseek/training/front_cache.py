@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -126,10 +127,11 @@ def _weights_digest(backbone: Backbone, stages: int) -> str:
 
 def _write(path: Path, parts: Iterator[Tensor]) -> None:
     """Write all rows; the file has its name only when it is whole."""
-    # The process id keeps apart the ranks of a distributed run that write the same rows at once: the last one wins.
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    # Ranks of a distributed run, on several machines perhaps, may write the same rows at once: the last one wins.
+    handle, name = tempfile.mkstemp(".tmp", path.stem, path.parent)
+    partial = Path(name)
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(handle, "wb") as file:
             for part in parts:
                 file.write(part.numpy().tobytes())
             file.flush()

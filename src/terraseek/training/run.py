@@ -89,6 +89,8 @@ def train(
     An interrupted run (Ctrl-C, a crash, a power cut) goes on with `resume` from its last finished epoch, and ends with
     the same weights as if it had not been interrupted.
 
+    From then on glibc keeps the memory that this process frees (`terraseek.training.memory`).
+
     Args:
         recipe: what to do.
         out: run folder; made, and refused if there is a run in it unless `resume`.
