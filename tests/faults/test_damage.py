@@ -167,6 +167,29 @@ def test_a_damaged_list_of_deleted_rows_is_named_and_the_version_before_it_count
     assert verify_archive(Archive.open(copy)).ok
 
 
+@pytest.mark.parametrize("looked", [True, False], ids=["before the next change", "after it"])
+def test_a_reader_that_was_open_over_a_repair_sees_what_is_there(copy, looked) -> None:
+    """After going back the next change gets the number, and its rows those, of what was set aside."""
+    Archive.open(copy).add([Record(id="lost", source="s", caption="before")], np.ones((1, 8)))
+    reader = Archive.open(copy)
+    query = batch(0)[1][0]
+    reader.search(query, 500).records()
+    version = reader.view().version
+    newest = sorted((copy / "records.lance" / "_versions").glob("*.manifest"))[0]
+    newest.write_bytes(newest.read_bytes()[:10])
+    assert repair_archive(copy).went_back == (newest.name,)
+    if looked:
+        assert "lost" not in reader.ids()
+    Archive.open(copy).add([Record(id="new", source="s", caption="after")], -np.ones((1, 8)))
+    assert Archive.open(copy).view().version == version
+    for _ in range(2):
+        fresh = Archive.open(copy)
+        assert set(reader.ids()) == set(fresh.ids()) == set(contents(copy))
+        assert reader.search(query, 500) == fresh.search(query, 500)
+        assert reader.search(query, 500).records() == fresh.search(query, 500).records()
+        fresh.remove(fresh.ids()[:3])  # and the version after it, which takes over what was loaded
+
+
 @pytest.mark.parametrize("files_of_a_kind", [1, pytest.param(1000, marks=pytest.mark.slow)])
 def test_any_torn_file_is_named_or_harmless(sound, tmp_path, files_of_a_kind) -> None:
     """Data, manifests, lists of deleted rows, index, notes on sources: whatever it is, no search shows a wrong hit."""

@@ -176,13 +176,12 @@ class Archive:
             try:
                 return question(view)
             except CorruptError:
-                with self._versions.guard:
-                    if self._versions.newest() == view.version:
-                        raise
+                if self._versions.is_newest(view.snapshot):
+                    raise
 
     def __len__(self) -> int:
         with self._versions.guard, storage_errors(self.uri, "counting its records"):
-            self._versions.table.checkout_latest()
+            self._versions.newest()
             return int(self._versions.table.count_rows())
 
     def count(self, where: Filter) -> int:
@@ -276,7 +275,7 @@ class Archive:
         result = AddResult(added=0, updated=0)
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "adding records"):
             if len(batch):
-                self._versions.table.checkout_latest()
+                self._versions.newest()
                 result = merge(self._versions.table, batch)
             if complete:
                 self._notes.write(complete, self.snapshot().source_counts(list(complete)))
@@ -293,7 +292,8 @@ class Archive:
             BusyError: another writer holds the archive.
         """
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "adding records"):
-            return append_or_merge(self._versions.table, self.snapshot(), rows)
+            snapshot = self.snapshot()  # first: it may open the table anew
+            return append_or_merge(self._versions.table, snapshot, rows)
 
     def remove(self, ids: Sequence[str] | Filter, *, wait: float = 10.0) -> int:
         """Take records out, in one commit; their bytes go with the next `compact`.
@@ -307,7 +307,8 @@ class Archive:
         """
         where = ids if isinstance(ids, Filter) else Filter(ids=tuple(ids))
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "removing records"):
-            return remove_rows(self._versions.table, self.snapshot(), where)
+            snapshot = self.snapshot()  # first: it may open the table anew
+            return remove_rows(self._versions.table, snapshot, where)
 
     def compact(self, *, wait: float = 10.0) -> CompactResult:
         """Rewrite what deletes and updates left scattered, and remove the bytes of everything that is gone.
@@ -316,7 +317,7 @@ class Archive:
         """
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "compacting it"):
             before = self._bytes()
-            self._versions.table.checkout_latest()
+            self._versions.newest()
             compact_table(self._versions.table, RECORDS, "id", self.uri)
             self._notes.compact(self._present())
             return CompactResult(bytes_before=before, bytes_after=self._bytes())
@@ -328,7 +329,7 @@ class Archive:
             UsageError: there are too few records to be worth one.
         """
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "building the index"):
-            self._versions.table.checkout_latest()
+            self._versions.newest()
             build_index(self._versions.table)
 
     # -- sources --------------------------------------------------------------------------------------------------

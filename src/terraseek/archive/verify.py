@@ -18,6 +18,7 @@ from .reports import Problem, RepairReport, VerifyReport
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
 from .snapshot import Snapshot
 from .storage import is_damage, local_directory, storage_errors, take
+from .versions import ASIDE
 
 __all__ = ["repair_archive", "verify_archive"]
 
@@ -195,7 +196,7 @@ def _drop_index(table: Any) -> None:
 def _go_back(uri: str, storage_options: dict[str, str] | None) -> tuple[str, ...]:
     """Set damaged versions aside, newest first, until one can be opened and tells which rows are deleted."""
     directory = local_directory(uri)
-    aside = Path() if directory is None else directory / "damaged"
+    aside = Path() if directory is None else directory / ASIDE
     moved: list[str] = []
     while True:
         try:

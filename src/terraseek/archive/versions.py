@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptError
 from .snapshot import Snapshot
 from .storage import local_directory, open_table, storage_errors
 
-__all__ = ["Versions"]
+__all__ = ["ASIDE", "Versions"]
 
+ASIDE = "damaged"
+"""The folder of an archive that `archive repair` puts manifests in that cannot be read."""
 SETTLED_NS = 1_000_000_000
 
 
@@ -31,13 +34,19 @@ class Versions:
         self._name = name
         directory = local_directory(uri)
         self._home = None if directory is None else directory / f"{name}.lance" / "_versions"
+        self._aside = None if directory is None else directory / ASIDE
         self._snapshot: Snapshot | None = None
+        self._repaired = _changed_at(self._aside)
         self._version = 0
         self._settled: int | None = None
 
     def newest(self) -> int:
-        """Number of the newest version; on a local disk it costs a look at a folder where nothing was committed."""
-        changed = self._changed_at()
+        """Move `table` to the newest version, and tell its number.
+
+        Where nothing was committed this costs a look at two folders on a local disk.
+        """
+        self._begin_again_after_repair()
+        changed = _changed_at(self._home)
         if changed is None or changed != self._settled:
             with storage_errors(self._uri, "reading it"):
                 self.table.checkout_latest()
@@ -57,14 +66,18 @@ class Versions:
                     if self.newest() == version:  # else it was compacted away while it was being read
                         raise
 
-    def _changed_at(self) -> int | None:
-        """When the folder of versions last changed, in ns; None where there is no folder to look at."""
-        if self._home is None:
-            return None
-        try:
-            return self._home.stat().st_mtime_ns
-        except OSError:
-            return None
+    def is_newest(self, snapshot: Snapshot) -> bool:
+        """Whether nothing was committed since; else files of the snapshot's version may be gone."""
+        with self.guard:
+            return self.newest() == snapshot.version
+
+    def _begin_again_after_repair(self) -> None:
+        """Keep nothing over a repair that went back: what comes next gets numbers of versions and rows again."""
+        repaired = _changed_at(self._aside)
+        if repaired != self._repaired:
+            self.table = open_table(self._connection, self._name, self._uri)  # Lance moves on to later versions alone
+            self._snapshot = self._settled = None
+            self._repaired = repaired
 
     def _snapshot_of(self, version: int) -> Snapshot:
         previous = self._snapshot
@@ -77,3 +90,13 @@ class Versions:
                     fresh = previous.successor(table, version)
             self._snapshot = previous = fresh
         return previous
+
+
+def _changed_at(folder: Path | None) -> int | None:
+    """When something was last put into a folder or taken out, in ns; None where there is no folder to look at."""
+    if folder is None:
+        return None
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
