@@ -136,8 +136,10 @@ def tune(competitor: Competitor, worth: Callable[[Setting], float]) -> Tuned:
 def interval(difference: np.ndarray) -> str:
     """Mean with the 95 % interval of a paired t test over seeds."""
     n = len(difference)
-    if n < 2 or not difference.any():
+    if not difference.any():
         return ""
+    if n == 1:
+        return f"{difference[0]:+.2f}"
     half = half_width(difference)
     return f"{difference.mean():+.2f} ({difference.mean() - half:+.2f} to {difference.mean() + half:+.2f})"
 
@@ -150,10 +152,11 @@ def half_width(difference: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: the kept runs of a setting by seed."""
+    """A line of a table: the kept runs of a setting by seed; without `seeded` nothing random is in it, and one run."""
 
     name: str
     runs: Mapping[int, Mapping[str, Any]]
+    seeded: bool = True
 
     def values(self, column: str) -> np.ndarray:
         """One value for each seed."""
@@ -166,8 +169,8 @@ class Row:
         return f"{values.mean():.1f}{spread}"
 
     def minus(self, other: Row, column: str) -> np.ndarray:
-        """Difference for each seed that both have; a row without seeds (nothing random in it) goes with any."""
-        if len(self.runs) == 1 or len(other.runs) == 1:
+        """Difference for each seed that both have; a row without seeds goes with any."""
+        if not (self.seeded and other.seeded):
             return self.values(column) - other.values(column)
         common = sorted(self.runs.keys() & other.runs.keys())
         return np.array([self.runs[s]["scores"][column] - other.runs[s]["scores"][column] for s in common])

@@ -96,14 +96,14 @@ def run_finetune(store: Store, data: Features, images: Images, epochs: int, runs
             _finetune.finish(store, images, setting, seed, epochs=epochs, runs=runs)
 
 
-def kept(name: str, outcome: Callable[[int], Any], seeds: Sequence[int]) -> Iterator[Row]:
+def kept(name: str, outcome: Callable[[int], Any], seeds: Sequence[int], *, seeded: bool = True) -> Iterator[Row]:
     """A row of the runs that are there; none where there are none."""
     runs = {}
     for seed in seeds:
         with suppress(MissingError):
             runs[seed] = outcome(seed)
     if runs:
-        yield Row(name, runs)
+        yield Row(name, runs, seeded)
 
 
 def probe_rows(store: Store, data: Features, *, quick: bool) -> list[Row]:
@@ -120,7 +120,8 @@ def probe_rows(store: Store, data: Features, *, quick: bool) -> list[Row]:
     seeds = QUICK_SEEDS if quick else SEEDS
     rows = []
     for name, setting in named:
-        rows += kept(name, partial(finish, store, data, setting, split="test"), seeds if setting != FROZEN else (0,))
+        run = partial(finish, store, data, setting, split="test")
+        rows += kept(name, run, seeds) if setting != FROZEN else kept(name, run, seeds[:1], seeded=False)
     return rows
 
 

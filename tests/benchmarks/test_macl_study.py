@@ -141,7 +141,7 @@ def test_interval_is_that_of_a_paired_t_test() -> None:
     difference = np.array([0.3, 0.1, 0.5, 0.2, 0.4])
     low, high = stats.t.interval(0.95, 4, difference.mean(), stats.sem(difference))
     assert interval_of(difference) == f"{difference.mean():+.2f} ({low:+.2f} to {high:+.2f})"
-    assert interval_of(np.array([1.0])) == ""
+    assert interval_of(np.array([1.0])) == "+1.00", "one seed has no interval"
     assert interval_of(np.zeros(3)) == ""
 
 
