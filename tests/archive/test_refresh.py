@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from terraseek.archive import Archive, Filter, ModelIdentity, Record
+from terraseek.archive.changes import remove_rows
 from terraseek.archive.storage import take
 from terraseek.archive.view import View
-from terraseek.errors import TerraseekError
+from terraseek.errors import BusyError, TerraseekError
 
 DIM, POOL = 6, 90
 MODEL = ModelIdentity(fingerprint="refresh", dim=DIM)
@@ -154,3 +155,15 @@ def test_what_did_not_change_is_not_read_again(tmp_path, monkeypatch) -> None:
     assert archive.search(np.ones(DIM), 1).ids == ("r99",)
     assert set(read) == {1}
     assert archive.snapshot().index(DIM).segments[0].index is before
+
+
+def test_rows_that_moved_before_they_were_removed_are_told(tmp_path: Path) -> None:
+    archive = Archive.create(tmp_path / "archive", MODEL)
+    rng = np.random.default_rng(0)
+    archive.add([make_record(at, 0, rng) for at in range(10)], rng.standard_normal((10, DIM)))
+    snapshot = archive.snapshot()
+    archive.remove(["r03", "r04"])
+    # As where the lease on object storage passed on: the table is newer than what the rows were chosen from.
+    with pytest.raises(BusyError, match="moved 2 of 4 records before they were removed: run it again"):
+        remove_rows(archive._versions.table, snapshot, Filter(ids=("r02", "r03", "r04", "r05")))
+    assert len(Archive.open(archive.uri)) == 6

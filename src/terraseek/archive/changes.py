@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..errors import BusyError
 from .filters import Filter
 from .masks import mask_of
 from .snapshot import Snapshot
@@ -60,7 +61,11 @@ def append_or_merge(table: Any, snapshot: Snapshot, rows: RowSource) -> AddResul
 
 
 def remove_rows(table: Any, snapshot: Snapshot, where: Filter) -> int:
-    """Take out the rows that pass; `snapshot` is of the table's version. Returns how many."""
+    """Take out the rows that pass; `snapshot` is of the table's version. Returns how many.
+
+    Raises:
+        BusyError: another writer took the turn that this one had and moved rows; those that were not moved are out.
+    """
     mask = mask_of(snapshot, where)
     if mask is None:
         return int(table.delete("true").num_deleted_rows)
@@ -68,4 +73,10 @@ def remove_rows(table: Any, snapshot: Snapshot, where: Filter) -> int:
     if not doomed:
         return 0
     # By row ids Lance looks at nothing else; by ids it would compare every record's.
-    return int(table.delete(f"_rowid IN ({', '.join(map(str, doomed))})").num_deleted_rows)
+    removed = int(table.delete(f"_rowid IN ({', '.join(map(str, doomed))})").num_deleted_rows)
+    if removed != len(doomed):
+        raise BusyError(
+            f"{snapshot.uri}: another writer moved {len(doomed) - removed} of {len(doomed)} records before they were "
+            "removed: run it again"
+        )
+    return removed

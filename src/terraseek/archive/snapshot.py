@@ -87,13 +87,16 @@ class Snapshot:
 
     def _bring_up(self, names: Sequence[str]) -> None:
         """Bring columns that an earlier version loaded to this one; those for which that does not pay are dropped."""
-        stale = {name: self._columns.pop(name) for name in names if name in self._columns}
+        stale = {name: self._columns[name] for name in names if name in self._columns}
         while stale:
             loaded = next(iter(stale.values()))[0]
             alike = {name: stale.pop(name)[1] for name in list(stale) if stale[name][0] is loaded}
-            if loaded is not self.row_ids:
-                alike = self._brought_up(loaded, alike)
-            self._columns |= {name: (self.row_ids, values) for name, values in alike.items()}
+            if loaded is self.row_ids:
+                continue
+            fresh = self._brought_up(loaded, alike)
+            for name in alike:  # only now: what cannot be read at the moment may be asked for again
+                del self._columns[name]
+            self._columns |= {name: (self.row_ids, values) for name, values in fresh.items()}
 
     def _brought_up(self, loaded: RowIds, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
         change = self._change(loaded)
