@@ -89,7 +89,7 @@ def test_kept_fronts_are_found_by_other_seeds_but_not_by_other_weights(recipe: R
     plan_of(recipe, folder)
     first = fronts_in(folder)
     assert len(first) == 3
-    assert not list(folder.glob("*.tmp"))
+    assert not list(folder.glob("*.partial"))
     other = dataclasses.replace(recipe, augmentation=dataclasses.replace(recipe.augmentation, min_area=0.5))
     plan_of(other, folder)
     assert len(fronts_in(folder) - first) == 1, "validation sees no augmentation"

@@ -26,7 +26,7 @@ from .datamodule import Batch
 from .front import FrontLayout
 from .sections import AugmentationConfig, OptimizerConfig
 
-__all__ = ["SELECTION", "RetrievalTask", "freeze", "parameter_groups", "warmup_cosine"]
+__all__ = ["SELECTION", "RetrievalTask", "freeze", "parameter_groups", "seed_of", "warmup_cosine"]
 
 SELECTION = "val/selection"
 """Name under which the figure that chooses the best checkpoint is logged."""
@@ -130,8 +130,7 @@ class RetrievalTask(LightningModule, ABC):
 
     def begin_step(self, batch_index: int) -> torch.Generator:
         """Seed this step's dropout, and return the generator of its other draws."""
-        sequence = np.random.SeedSequence((self.seed, self.global_rank, self.current_epoch, batch_index))
-        seed = int(sequence.generate_state(1)[0])
+        seed = seed_of(self.seed, self.global_rank, self.current_epoch, batch_index)
         # Dropout draws from the global generator. Seeded per step, not per epoch: making a data loader draws from it
         # too, and after a resume that happens at another moment.
         torch.manual_seed(seed)
@@ -176,6 +175,11 @@ class RetrievalTask(LightningModule, ABC):
         ordered = np.zeros((count, vectors_ND.shape[1]), dtype=np.float32)
         ordered[rows_N] = vectors_ND
         return ordered, np.unique(rows_N).tolist()
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed for torch from several numbers: neighbouring ones give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def freeze(backbone: nn.Module, names: Sequence[str]) -> list[nn.Module]:

@@ -54,8 +54,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     table = CaptionTable.build(captions, tokenizer, most)
     validation = CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most)
     task = _task(recipe, data, config, table, validation, knowledge)
-    if recipe.augmentation.kept_views:
-        data = keep_fronts(task, data, recipe, cache)
+    data = keep_fronts(task, data, recipe, cache)
     return Plan(
         data=data,
         config=config,

@@ -44,8 +44,7 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         queue=EmbeddingQueue(recipe.loss.queue, dim, statistics.num_labels) if recipe.loss.queue else None,
         seed=recipe.seed,
     )
-    if recipe.augmentation.kept_views:
-        data = keep_fronts(task, data, recipe, cache)
+    data = keep_fronts(task, data, recipe, cache)
     split = recipe.data
 
     def judge(model: Path) -> Judgement:
