@@ -77,7 +77,7 @@ def ingest_on_ray(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, not {workers}")
     options = options or IngestOptions()
-    run = options.run(archive, load_encoder())
+    run, _ = options.begin(archive, load_encoder())
     run.plan(_absolute(source) for source in options.find(sources))
     if dry_run:
         return run.foresee()

@@ -70,8 +70,8 @@ class IngestOptions:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}")
 
-    def run(self, archive: Archive, encoder: Encoder) -> IngestRun:
-        """The ingest of these options into an archive, with nothing planned yet.
+    def begin(self, archive: Archive, encoder: Encoder) -> tuple[IngestRun, Embedder]:
+        """The ingest of these options into an archive, with nothing planned yet, and what embeds for it.
 
         Raises:
             ModelMismatchError: `encoder` is not the model that made the archive.
@@ -81,7 +81,7 @@ class IngestOptions:
         embed = Embedder(encoder, self.predict_labels)
         embed.check_bands(self.chip.bands)
         reading = Reading(self.chip, self.collection, self.refresh, embed.bands)
-        return IngestRun(archive, reading, embed.state)
+        return IngestRun(archive, reading, embed.state), embed
 
     def find(self, sources: Sources) -> Iterator[Source | Refused]:
         """What `sources` name, see `find_sources`."""
@@ -122,11 +122,10 @@ def ingest(
         source's records is left.
     """
     options = options or IngestOptions()
-    run = options.run(archive, encoder)
+    run, embed = options.begin(archive, encoder)
     run.plan(options.find(sources))
     if dry_run:
         return run.foresee()
-    embed = Embedder(encoder, options.predict_labels)
     expected = run.expected() if progress else 0
     done = 0
     parts = prefetch(parts_of(run.read(), options.batch_size), depth=_PARTS_PER_BATCH)
