@@ -159,6 +159,10 @@ class Archive:
         """The newest version, pinned: it stays as it is whatever is written meanwhile."""
         return self._versions.snapshot()
 
+    def is_newest(self, snapshot: Snapshot) -> bool:
+        """Whether nothing was committed since; else a compaction may have removed files of the snapshot's version."""
+        return self._versions.is_newest(snapshot)
+
     def view(self) -> View:
         """The newest version, for several questions that must agree; see `read`."""
         return View(self.uri, self.snapshot(), self.dim)
@@ -176,7 +180,7 @@ class Archive:
             try:
                 return question(view)
             except CorruptError:
-                if self._versions.is_newest(view.snapshot):
+                if self.is_newest(view.snapshot):
                     raise
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..errors import CorruptError, TerraseekError
+from ..errors import BusyError, CorruptError, TerraseekError
 from .archive import RECORDS, Archive
 from .notes import SOURCES
 from .reports import Problem, RepairReport, VerifyReport
@@ -28,6 +28,8 @@ SMALLEST = 64
 FRAGMENT_SHIFT = 32
 """The upper half of a Lance row id is the fragment, which is a file."""
 RECALL_QUERIES, RECALL_K = 50, 10
+TRIES = 5
+"""Versions that may be compacted away while they are verified, before it is left to a quieter hour."""
 Progress: TypeAlias = Callable[[int, int], None]
 
 
@@ -35,16 +37,33 @@ def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress
     """Read every record, vector and thumbnail and compare it with its checksum.
 
     Args:
-        archive: stays readable and writable meanwhile; one version of it is checked.
+        archive: stays readable and writable meanwhile; one version of it is checked. Where a compaction removes files
+            of that version, it begins anew with the newest.
         recall: also compare the ann index with exact search, on vectors of the archive itself.
         progress: called with rows done and rows in all.
 
     Raises:
+        BusyError: one version after another was compacted away before it was verified.
         TerraseekError: reading failed for a reason that may pass (no memory, no file left to open, storage that does
             not answer), which says nothing about the records.
         UsageError: `recall` without an index.
     """
-    snapshot = archive.snapshot()
+    for _ in range(TRIES):
+        snapshot = archive.snapshot()
+        try:
+            return _verified(archive, snapshot, recall, progress)
+        except CorruptError:
+            if archive.is_newest(snapshot):
+                raise
+    raise BusyError(f"{archive.uri}: {TRIES} versions were compacted away while they were verified; try again later")
+
+
+def _verified(archive: Archive, snapshot: Snapshot, recall: bool, progress: Progress | None) -> VerifyReport:
+    """The report on one version.
+
+    Raises:
+        CorruptError: rows cannot be read that a newer version may have elsewhere; or, in measuring the recall, at all.
+    """
     problems = list(_of_the_whole(archive, snapshot))
     seen: dict[str, int] = {}
     doubled: list[tuple[str, int]] = []
@@ -52,6 +71,8 @@ def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress
     for start in range(0, snapshot.size, CHUNK):
         for found in _of_rows(snapshot.table, snapshot.row_ids[start : start + CHUNK], archive.uri):
             if isinstance(found, Problem):
+                if found.kind == "unreadable" and not archive.is_newest(snapshot):
+                    raise CorruptError(found.detail)
                 problems.append(found)
                 damaged.update(found.rows)
                 continue
