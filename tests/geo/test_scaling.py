@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from terraseek.errors import ConfigError, ImageError
-from terraseek.geo import Scaling, Stretch, fit_stretch, open_raster, sample_pixels
+from terraseek.geo import Scaling, Stretch, Window, fit_stretch, open_raster, sample_pixels
 
 Write = Callable[..., Path]
 
@@ -120,3 +121,42 @@ def test_samples_of_every_type_are_scaled_alike_in_small_pieces_and_large(kind: 
     expected = np.where(valid[..., None], np.clip(np.rint(expected), 0, 255), 0)
     np.testing.assert_array_equal(stretch.apply(pixels, valid), expected)
     np.testing.assert_array_equal(stretch.apply(pixels[:20], valid[:20]), expected[:20])
+
+
+class Counting:
+    """A raster that notes what is read of it; the pixels are those of `raster`."""
+
+    def __init__(self, raster: Any) -> None:
+        self._raster = raster
+        self.read_pixels = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raster, name)
+
+    def read(self, window: Window, bands: Sequence[int], shape: tuple[int, int] | None = None) -> Any:
+        self.read_pixels += window.width * window.height if shape is None else shape[0] * shape[1]
+        return self._raster.read(window, bands, shape)
+
+
+@pytest.mark.parametrize(
+    "layout", [{"tiled": True, "blockxsize": 512, "blockysize": 512}, {"tiled": False, "blockysize": 16}]
+)
+def test_what_is_decoded_for_percentiles_does_not_grow_with_the_scene(
+    write_raster: Write, layout: dict[str, Any]
+) -> None:
+    for side in (4096, 8192):
+        flat = np.zeros((side, side), np.uint8)
+        path = write_raster(f"{side}.tif", flat, compress="deflate", zlevel=1, sparse_ok=True, **layout)
+        with open_raster(path) as raster:
+            counting = Counting(raster)
+            assert 1e5 < len(sample_pixels(counting, (0,))) < 1.1e6
+        assert counting.read_pixels <= 10 << 20
+
+
+def test_an_overview_is_looked_at_where_there_is_one(write_raster: Write) -> None:
+    rows = np.broadcast_to(np.arange(2304, dtype=np.uint16)[:, None], (2304, 2048))
+    with open_raster(write_raster("a.tif", rows, tiled=True, overviews=(2, 4))) as raster:
+        counting = Counting(raster)
+        low, high = np.percentile(sample_pixels(counting, (0,)), (2, 98))
+    assert counting.read_pixels == 1152 * 1024
+    assert (low, high) == pytest.approx((0.02 * 2304, 0.98 * 2304), abs=3)

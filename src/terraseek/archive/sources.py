@@ -39,7 +39,7 @@ from ..typing import ImageArray
 __all__ = ["Source", "dataset_sources", "find_sources", "record_id"]
 
 # Part of every state: raising it makes each source be read again, for when the same file gives other pixels.
-_PIPELINE = 1
+_PIPELINE = 2
 
 
 @dataclass(frozen=True, kw_only=True)

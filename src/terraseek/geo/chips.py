@@ -219,14 +219,15 @@ def _read_cells(
         return
     if max_nodata < 1 and not valid_HW.any():
         return  # most of a mosaic is often empty, and scaling is what costs
+    all_valid = bool(valid_HW.all())
     if stretch is not None:
         pixels_HWB = stretch.apply(pixels_HWB, valid_HW)
-    elif not valid_HW.all():
+    elif not all_valid:
         pixels_HWB = np.where(valid_HW[..., None], pixels_HWB, np.zeros((), dtype=pixels_HWB.dtype))
     place, windows = raster.georeference, [level.window(column, row) for row, column in cells]
     footprints = [None] * len(cells) if place is None else place.footprints(windows)
     for (row, column), footprint in zip(cells, footprints, strict=True):
-        chip = _cut(level, pixels_HWB, valid_HW, row, column, row - top, column - left)
+        chip = _cut(level, pixels_HWB, None if all_valid else valid_HW, row, column, row - top, column - left)
         if 1.0 - chip.valid <= max_nodata:
             yield replace(chip, footprint=footprint)
 
@@ -234,15 +235,18 @@ def _read_cells(
 def _cut(
     level: _Level,
     pixels_HWB: ImageArray,
-    valid_HW: BoolArray,
+    valid_HW: BoolArray | None,
     row: int,
     column: int,
     y: int,
     x: int,
 ) -> Chip:
-    chip_HWB = pixels_HWB[y : y + level.chip_height, x : x + level.chip_width]
-    valid = float(np.count_nonzero(valid_HW[y : y + level.chip_height, x : x + level.chip_width]))
-    missing = [(0, level.chip_height - chip_HWB.shape[0]), (0, level.chip_width - chip_HWB.shape[1]), (0, 0)]
+    """The chip at (row, column) of a level from what was read of it, where it lies at (y, x); None is valid as read."""
+    place = slice(y, y + level.chip_height), slice(x, x + level.chip_width)
+    chip_HWB = pixels_HWB[place]
+    height, width, _ = chip_HWB.shape
+    valid = height * width if valid_HW is None else int(np.count_nonzero(valid_HW[place]))
+    missing = [(0, level.chip_height - height), (0, level.chip_width - width), (0, 0)]
     # A copy: a view would keep the whole region in memory for as long as one chip of it is alive.
     copied: np.ndarray[Any, Any] = np.pad(chip_HWB, missing) if any(after for _, after in missing) else chip_HWB.copy()
     return Chip(level.window(column, row), level.scale, copied, valid / (level.chip_height * level.chip_width))

@@ -209,10 +209,14 @@ class RasterFile:
             raise ImageError(f"{self.name}: damaged or truncated ({_reason(error)})") from None
         _raise_web_error(self._reader)
         valid_HW = self._valid(pixels_BHW, wanted) if masks is None else masks > 0
-        order = [wanted.index(band) for band in bands]
-        return np.moveaxis(pixels_BHW, 0, -1)[..., order], valid_HW
+        pixels_HWB = np.moveaxis(pixels_BHW, 0, -1)
+        if list(bands) != wanted:
+            pixels_HWB = pixels_HWB[..., [wanted.index(band) for band in bands]]
+        return pixels_HWB, valid_HW
 
     def _valid(self, pixels_BHW: NDArray[Any], bands: Sequence[int]) -> BoolArray:
+        if self.dtype.kind != "f" and any(self._nodata[band] is None for band in bands):
+            return np.ones(pixels_BHW.shape[1:], dtype=np.bool_)
         valid = np.zeros(pixels_BHW.shape[1:], dtype=np.bool_)
         for pixels_HW, band in zip(pixels_BHW, bands, strict=True):
             nodata = self._nodata[band]

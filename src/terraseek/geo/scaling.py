@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +17,17 @@ from .raster import Raster, Window
 
 __all__ = ["Scaling", "Stretch", "fit_stretch", "sample_pixels"]
 
-_SAMPLE_SIDE = 1024
-# Above this, and without overviews, a shrunken read would decode the whole file; scattered windows stand in for it.
-_WHOLE_READ_PIXELS = 1 << 24
-_SAMPLE_WINDOWS_PER_SIDE = 16
-_ENOUGH_PIXELS = 4096
-_ROWS_AT_ONCE = 32
+# Up to here GDAL keeps the decoded scene until the chips are cut from it: looking at all of it costs next to nothing.
+_WHOLE_PIXELS = 1 << 22
+_OVERVIEW_SIDE = 768
+# Of a larger scene, so many pixels are decoded twice, once for the percentiles, whatever its size. Whole blocks, as no
+# less is ever decoded; in a grid of so many along each side.
+_DECODED_PIXELS = 10 << 20
+_FEWEST_BLOCKS, _MOST_BLOCKS = 6, 16
+_SMALLEST_SIDE, _LARGEST_SIDE = 64, 1024
+_SAMPLES = 1 << 19
+_ENOUGH_SAMPLES = 4096
+_ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +88,16 @@ class Stretch:
         unsigned, native = np.dtype(f"u{kind.itemsize}"), kind.newbyteorder("=")
         values_V = np.arange(1 << 8 * kind.itemsize, dtype=unsigned).view(native)
         table_BV = [self._scaled(values_V, band) for band in range(pixels_HWB.shape[2])]
-        # "clip" spares the check of every index; none is out of range.
-        return lambda samples, band: table_BV[band].take(samples.astype(native, copy=False).view(unsigned), mode="clip")
+        # Used again and again: `take` would make room for its numbers anew each time, and "clip" spares checking them.
+        places = np.empty((_ROWS_AT_ONCE, pixels_HWB.shape[1]), dtype=np.intp)
+        found = np.empty(places.shape, dtype=np.uint8)
+
+        def look_up(samples: NDArray[Any], band: int) -> NDArray[np.uint8]:
+            rows = slice(len(samples))
+            places[rows] = samples.astype(native, copy=False).view(unsigned)
+            return table_BV[band].take(places[rows], mode="clip", out=found[rows])
+
+        return look_up
 
     def _scaled(self, samples: NDArray[Any], band: int) -> NDArray[np.uint8]:
         scaled = samples.astype(np.float32)
@@ -117,16 +132,23 @@ def fit_stretch(raster: Raster, bands: Sequence[int], scaling: Scaling) -> Stret
 
 
 def sample_pixels(raster: Raster, bands: Sequence[int]) -> NDArray[Any]:
-    """Valid pixels from all over the raster, (N, B): a shrunken read, or scattered windows where that is cheaper.
+    """Valid pixels from all over the raster, (N, B), for no more than so much decoding whatever its size.
 
-    Infinite and NaN samples come as NaN; a band without a finite sample comes as zeros.
+    All of a small raster is looked at, an overview of a larger one, and where it has none some of its blocks: one at a
+    random place in each cell of a grid, the same ones whenever asked. Infinite and NaN samples come as NaN; a band
+    without a finite sample comes as zeros.
 
     Raises:
         ImageError: nothing of the raster can be read.
     """
-    small = raster.width * raster.height <= _WHOLE_READ_PIXELS
-    # The first way is the cheap one; the second is for what it fails on: a torn tile, valid pixels only here and there.
-    ways = [_read_shrunken, _read_scattered] if small or raster.overviews else [_read_scattered, _read_shrunken]
+    small = raster.width * raster.height <= _WHOLE_PIXELS
+    # The first way is the cheap one; those after it are for what it fails on: a torn tile, valid pixels only here and
+    # there.
+    ways: list[Callable[[Raster, Sequence[int]], Iterator[tuple[ImageArray, BoolArray]]]]
+    if small or raster.overviews:
+        ways = [_read_whole if small else _read_overview, _read_blocks]
+    else:
+        ways = [_read_blocks, partial(_read_blocks, many=_MOST_BLOCKS), _read_overview]
     best_NB: NDArray[Any] | None = None
     failure: ImageError | None = None
     for way in ways:
@@ -138,7 +160,7 @@ def sample_pixels(raster: Raster, bands: Sequence[int]) -> NDArray[Any]:
         values_NB = np.concatenate([pixels_HWB[valid_HW] for pixels_HWB, valid_HW in parts])
         if best_NB is None or len(values_NB) > len(best_NB):
             best_NB = values_NB
-        if len(best_NB) >= _ENOUGH_PIXELS or small:
+        if len(best_NB) >= _ENOUGH_SAMPLES or small:
             break
     if best_NB is None:
         raise failure or ImageError(f"{raster.name}: nothing of it can be read")
@@ -148,18 +170,29 @@ def sample_pixels(raster: Raster, bands: Sequence[int]) -> NDArray[Any]:
     return best_NB
 
 
-def _read_shrunken(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[ImageArray, BoolArray]]:
-    shrink = max(1.0, max(raster.width, raster.height) / _SAMPLE_SIDE)
-    shape = max(1, round(raster.height / shrink)), max(1, round(raster.width / shrink))
+def _read_whole(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[ImageArray, BoolArray]]:
+    yield _thinned(*raster.read(Window(0, 0, raster.width, raster.height), bands), raster.width * raster.height)
+
+
+def _read_overview(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[ImageArray, BoolArray]]:
+    """The scene at the size of a stored overview; shrunken, which decodes all of it, where there is none."""
+    longest = max(raster.width, raster.height)
+    coarse = [factor for factor in raster.overviews if longest / factor >= _OVERVIEW_SIDE]
+    factor = max(coarse, default=min(raster.overviews, default=longest / _OVERVIEW_SIDE))
+    shape = math.ceil(raster.height / factor), math.ceil(raster.width / factor)
     yield raster.read(Window(0, 0, raster.width, raster.height), bands, shape)
 
 
-def _read_scattered(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[ImageArray, BoolArray]]:
+def _read_blocks(
+    raster: Raster, bands: Sequence[int], many: int | None = None
+) -> Iterator[tuple[ImageArray, BoolArray]]:
+    windows = _scattered_blocks(raster, many or _affordable(raster))
+    pixels = sum(window.width * window.height for window in windows)
     failure: ImageError | None = None
     readable = False
-    for window in _scattered(raster):
+    for window in windows:
         try:
-            yield raster.read(window, bands, (window.height, min(window.width, _SAMPLE_SIDE)))
+            yield _thinned(*raster.read(window, bands), pixels)
             readable = True
         except ImageError as error:
             failure = error
@@ -167,26 +200,40 @@ def _read_scattered(raster: Raster, bands: Sequence[int]) -> Iterator[tuple[Imag
         raise failure
 
 
-def _scattered(raster: Raster) -> list[Window]:
-    """Small windows, one at a random place in each cell of a grid; the same ones whenever asked.
+def _thinned(pixels_HWB: ImageArray, valid_HW: BoolArray, pixels: int) -> tuple[ImageArray, BoolArray]:
+    """Every n-th row and column, so that of so many pixels in all enough are left."""
+    # Odd: an even step would meet the same columns of every tile, and with them the stripes of a sensor.
+    step = math.isqrt(pixels // _SAMPLES) | 1
+    return pixels_HWB[::step, ::step], valid_HW[::step, ::step]
 
-    Of rasters in strips, which are decoded in full width whatever is asked, single rows.
+
+def _affordable(raster: Raster) -> int:
+    """How many blocks along each side of the scene to look at."""
+    decoded = max(raster.block_shape[0] * min(raster.block_shape[1], raster.width), _SMALLEST_SIDE**2)
+    return min(max(math.isqrt(_DECODED_PIXELS // decoded), _FEWEST_BLOCKS), _MOST_BLOCKS)
+
+
+def _scattered_blocks(raster: Raster, many: int) -> list[Window]:
+    """Blocks of the file, one at a random place in each cell of a grid of `many` by `many` over the raster.
+
+    Of blocks that are long, as strips are, a part is taken that stands for the rest; tiny ones are taken by several.
     """
     in_strips = raster.block_shape[1] >= raster.width
-    down, across = (_SAMPLE_WINDOWS_PER_SIDE**2, 1) if in_strips else (_SAMPLE_WINDOWS_PER_SIDE,) * 2
-    side = _SAMPLE_SIDE // _SAMPLE_WINDOWS_PER_SIDE
-    # Never larger than its cell, so that one torn tile does not reach into all windows of a small raster.
-    width, height = (min(side, -(-extent // across)) for extent in (raster.width, raster.height))
+    down, across = (many**2, 1) if in_strips else (many, many)
     if in_strips:
-        width, height = raster.width, 1
+        step_rows, step_columns = raster.block_shape[0], raster.width
+        height, width = min(step_rows, max(1, _LARGEST_SIDE**2 // raster.width)), raster.width
+    else:
+        step_rows, step_columns = (max(side, _SMALLEST_SIDE) for side in raster.block_shape)
+        height, width = min(step_rows, _LARGEST_SIDE), min(step_columns, _LARGEST_SIDE)
+    rows, columns = math.ceil(raster.height / step_rows), math.ceil(raster.width / step_columns)
     shift_RC2 = np.random.default_rng(0).random((down, across, 2))
+    corners = {
+        (int((row + down_by) / down * rows) * step_rows, int((column + along_by) / across * columns) * step_columns)
+        for row, shift_C2 in enumerate(shift_RC2)
+        for column, (down_by, along_by) in enumerate(shift_C2)
+    }
     return [
-        Window(
-            int((column + shift_RC2[row, column, 0]) / across * (raster.width - width)),
-            int((row + shift_RC2[row, column, 1]) / down * (raster.height - height)),
-            width,
-            height,
-        )
-        for row in range(down)
-        for column in range(across)
+        Window(column, row, min(width, raster.width - column), min(height, raster.height - row))
+        for row, column in sorted(corners)
     ]
