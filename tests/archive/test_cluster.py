@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -109,6 +111,17 @@ def test_the_same_as_the_local_engine_in_one_commit(
     assert archive.snapshot().version == before + 1
     assert seen[-1][0] == seen[-1][1] == 9
     assert not list(Path(archive.uri, "staging").glob("unit-*"))
+
+
+def test_logs_bars_and_warnings_are_left_as_they_were(archive: Archive, sources: Path, notes: Path) -> None:
+    log, context = logging.getLogger("ray.data"), ray.data.DataContext.get_current()
+    log.setLevel(logging.INFO)
+    context.enable_progress_bars = True
+    before = list(warnings.filters)
+    run(archive, notes, sources)
+    assert log.level == logging.INFO
+    assert context.enable_progress_bars is True
+    assert list(warnings.filters) == before
 
 
 def test_only_what_changed_is_done_again(archive: Archive, local: Archive, sources: Path, notes: Path) -> None:

@@ -255,16 +255,12 @@ def _work(
 def _cluster(address: str | None) -> Iterator[None]:
     """A connection to Ray; one that was there before is used and left as it is."""
     ray = require("ray", "cluster")
-    context = require("ray.data", "cluster").DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of each plan and its progress
     begun = not ray.is_initialized()
     try:
-        if begun:
-            # Ray forks its own programs, which start anew and know nothing of Lance.
-            warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
-            _connect(ray, address)
-        yield
+        with _quiet_data():
+            if begun:
+                _connect(ray, address)
+            yield
     except ray.exceptions.RayError as error:
         raise _translated(error) from error
     except ConnectionError as error:
@@ -274,9 +270,27 @@ def _cluster(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
+@contextmanager
+def _quiet_data() -> Iterator[None]:
+    """Ray Data without its lines about each plan and its progress; afterwards as talkative as before."""
+    context = require("ray.data", "cluster").DataContext.get_current()
+    told = logging.getLogger("ray.data")
+    before = told.level, context.enable_progress_bars
+    told.setLevel(logging.ERROR)
+    context.enable_progress_bars = False
+    try:
+        yield
+    finally:
+        told.setLevel(before[0])
+        context.enable_progress_bars = before[1]
+
+
 def _connect(ray: Any, address: str | None) -> None:
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        with warnings.catch_warnings():
+            # Ray forks its own programs, which start anew and know nothing of Lance.
+            warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ray.exceptions.RayError):
         raise
     except Exception as error:  # of this very class where a machine is too busy to start one in time
