@@ -23,7 +23,6 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import ConfigError, ImageError, NotFoundError, Refused, TerraseekError, UsageError, require
-from ..geo import RASTER_SUFFIXES
 from ..typing import Encoder
 from .archive import Archive
 from .embedding import Embedder
@@ -110,7 +109,7 @@ def _units(tasks: Sequence[Task], reading: Reading) -> list[_Unit]:
     groups: list[list[Task]] = []
     images: list[Task] = []
     for task in tasks:
-        if _is_small(task.source):
+        if task.source.is_image:
             if not images or len(images) == UNIT_IMAGES:
                 images = []
                 groups.append(images)
@@ -118,10 +117,6 @@ def _units(tasks: Sequence[Task], reading: Reading) -> list[_Unit]:
         else:
             groups.append([task])
     return [_Unit(_name(group, reading), tuple(group)) for group in groups]
-
-
-def _is_small(source: Source) -> bool:
-    return source.kind == "image" or (source.kind == "auto" and source.path.suffix.lower() not in RASTER_SUFFIXES)
 
 
 def _name(tasks: Sequence[Task], reading: Reading) -> str:

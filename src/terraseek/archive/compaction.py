@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .storage import local_directory, remove_old_versions, scan, take
+from .storage import file_of, local_directory, remove_old_versions, scan, split_by_file, take
 
 __all__ = ["compact_table"]
 
-FRAGMENT_BITS = np.uint64(32)
-"""The upper half of a row id is the number of its file (Lance: fragment), the lower half its place there."""
 SHARE = 0.125
 """Of a file's rows; comfortably above Lance's tenth."""
 CHUNK = 10_000
@@ -47,9 +45,9 @@ def _with_deleted_rows(table: Any, name: str, uri: str) -> list[NDArray[np.uint6
     row_ids = np.sort(scan(table, [])["_rowid"].to_numpy())
     if not len(row_ids):
         return []
-    files = np.split(row_ids, np.flatnonzero(np.diff(row_ids >> FRAGMENT_BITS)) + 1)
     listed = _with_deletion_list(name, uri)
-    return [rows for rows in files if len(rows) <= _place(rows[-1]) or int(rows[0] >> FRAGMENT_BITS) in listed]
+    files = split_by_file(row_ids)
+    return [rows for rows in files if len(rows) <= _place(rows[-1]) or file_of(rows[0]) in listed]
 
 
 def _place(row_id: np.uint64) -> int:

@@ -15,7 +15,7 @@ encoder. Batches come to it in parts, so that it need not wait for a whole one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -128,7 +128,19 @@ def ingest(
         return run.foresee()
     expected = run.expected() if progress else 0
     done = 0
-    parts = prefetch(parts_of(run.read(), options.batch_size), depth=_PARTS_PER_BATCH)
+    with closing(_embed_and_commit(run, embed, options.batch_size)) as steps:
+        for done in steps:
+            if progress:
+                progress(done, max(done, expected))
+    if progress:
+        progress(done, done)
+    return run.report()
+
+
+def _embed_and_commit(run: IngestRun, embed: Embedder, batch_size: int) -> Generator[int]:
+    """Do what is planned; after each part of a batch, how many records there are so far."""
+    parts = prefetch(parts_of(run.read(), batch_size), depth=_PARTS_PER_BATCH)
+    done = 0
     with closing(parts), ThreadPoolExecutor(1) as committer:
         pending: Future[None] | None = None
         records: list[Record] = []
@@ -145,13 +157,9 @@ def ingest(
                 batch_ND = np.concatenate(vectors) if vectors else None
                 pending = committer.submit(run.commit, records, batch_ND, part.finished)
                 records, vectors = [], []
-            if progress:
-                progress(done, max(done, expected))
+            yield done
         if pending is not None:
             pending.result()
-    if progress:
-        progress(done, done)
-    return run.report()
 
 
 @dataclass

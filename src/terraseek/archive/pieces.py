@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, NotFoundError, TerraseekError
-from ..geo import RASTER_SUFFIXES, ChipConfig, Raster, Window, iter_chips, plan_windows
+from ..geo import ChipConfig, Raster, Window, iter_chips, plan_windows
 from ..images import AS_RASTER, stretch_to_8bit, thumbnail
 from ..typing import ImageArray
 from .record import CONTROL, Record
@@ -56,7 +56,7 @@ def read_pieces(
     _check_name(source)
     known = {"source_state": state, **source.properties}
     whole = record_id(source, collection, 1, None)
-    if _is_image(source) and wanted is not None and not wanted(whole):
+    if source.is_image and wanted is not None and not wanted(whole):
         return
     opened = _open(source, chip)
     if isinstance(opened, np.ndarray):
@@ -75,7 +75,7 @@ def count_pieces(source: Source, chip: ChipConfig) -> int:
         NotFoundError: a file is not there.
     """
     _check_name(source)
-    if _is_image(source):
+    if source.is_image:
         return 1
     try:
         raster = source.open()
@@ -96,14 +96,9 @@ def count_pieces(source: Source, chip: ChipConfig) -> int:
         return sum(1 for _ in plan_windows(raster.width, raster.height, chip))
 
 
-def _is_image(source: Source) -> bool:
-    """Whether it is known to be an image without opening it."""
-    return source.kind == "image" or (source.kind == "auto" and source.path.suffix.lower() not in RASTER_SUFFIXES)
-
-
 def _open(source: Source, chip: ChipConfig) -> Raster | ImageArray:
     """The raster of a scene, the pixels of an image."""
-    if _is_image(source):
+    if source.is_image:
         return source.picture()
     if source.kind == "scene":
         return source.open()

@@ -85,6 +85,11 @@ class Source:
         """Its first file."""
         return next(iter(self.files.values()))
 
+    @property
+    def is_image(self) -> bool:
+        """Whether it is known to be an image without opening it."""
+        return self.kind == "image" or (self.kind == "auto" and self.path.suffix.lower() not in RASTER_SUFFIXES)
+
     def picture(self) -> ImageArray:
         """Its first file as an image, (H, W, B).
 

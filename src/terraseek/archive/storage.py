@@ -15,6 +15,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 from lancedb.background_loop import LOOP
+from numpy.typing import NDArray
 
 from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError, UsageError
 from ..typing import FloatArray, IntArray
@@ -23,6 +24,7 @@ from .object_storage import storage_failure
 __all__ = [
     "check_place",
     "connect",
+    "file_of",
     "has_index",
     "is_damage",
     "local_directory",
@@ -31,6 +33,7 @@ __all__ = [
     "quote",
     "remove_old_versions",
     "scan",
+    "split_by_file",
     "storage_errors",
     "take",
 ]
@@ -262,6 +265,24 @@ def take(table: Any, row_ids: IntArray, columns: Sequence[str]) -> pa.Table:
         order = np.argsort(got)[np.argsort(np.argsort(row_ids))]
         found = found.take(pa.array(order))
     return found
+
+
+def file_of(row_id: int) -> int:
+    """The number of the file (Lance: fragment) that a row is in, the upper half of its id; below it is its place there.
+
+    >>> file_of((3 << 32) + 7)
+    3
+    """
+    return int(row_id) >> 32
+
+
+def split_by_file(row_ids: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+    """Row ids, sorted, in parts of one file each.
+
+    >>> [part.tolist() for part in split_by_file(np.array([5, 9, (1 << 32) + 2], np.uint64))]
+    [[5, 9], [4294967298]]
+    """
+    return np.split(row_ids, np.flatnonzero(np.diff(row_ids >> np.uint64(32))) + 1)
 
 
 def quote(text: str) -> str:

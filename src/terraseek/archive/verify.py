@@ -17,7 +17,7 @@ from .notes import SOURCES
 from .reports import Problem, RepairReport, VerifyReport
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
 from .snapshot import Snapshot
-from .storage import is_damage, local_directory, storage_errors, take
+from .storage import file_of, is_damage, local_directory, split_by_file, storage_errors, take
 from .versions import ASIDE
 
 __all__ = ["repair_archive", "verify_archive"]
@@ -25,8 +25,6 @@ __all__ = ["repair_archive", "verify_archive"]
 CHUNK = 2048
 SMALLEST = 64
 """A chunk that cannot be read is halved down to this many rows to save its neighbours, then given up."""
-FRAGMENT_SHIFT = 32
-"""The upper half of a Lance row id is the fragment, which is a file."""
 RECALL_QUERIES, RECALL_K = 50, 10
 TRIES = 5
 """Versions that may be compacted away while they are verified, before it is left to a quieter hour."""
@@ -117,7 +115,7 @@ def _of_rows(table: Any, rows: NDArray[np.uint64], uri: str) -> Iterator[Problem
         for part in _parts(rows):
             yield from _of_rows(table, part, uri)
         if not _parts(rows):
-            where = f"{len(rows)} rows of fragment {int(rows[0]) >> FRAGMENT_SHIFT}"
+            where = f"{len(rows)} rows of fragment {file_of(rows[0])}"
             yield Problem(kind="unreadable", detail=f"{where} cannot be read: {error}", rows=tuple(map(int, rows)))
         return
     intact_vectors = same.to_numpy(zero_copy_only=False)
@@ -133,9 +131,9 @@ def _of_rows(table: Any, rows: NDArray[np.uint64], uri: str) -> Iterator[Problem
 
 def _parts(rows: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
     """Smaller parts of rows that cannot be read together: by the file they are in, then by halves; none when small."""
-    borders = np.flatnonzero(np.diff(rows >> np.uint64(FRAGMENT_SHIFT))) + 1
-    if len(borders):
-        return np.split(rows, borders)
+    files = split_by_file(rows)
+    if len(files) > 1:
+        return files
     return np.array_split(rows, 2) if len(rows) > SMALLEST else []
 
 
