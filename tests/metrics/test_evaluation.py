@@ -110,6 +110,19 @@ def test_equals_the_slow_reference(labels: int, overlap: bool, codes: bool) -> N
     assert found.tied_queries > 0
 
 
+@pytest.mark.parametrize("codes", [False, True])
+def test_shallow_measures_equal_the_slow_reference(codes: bool) -> None:
+    # Without a measure over whole rankings that asks for items, the sort knows the first few by number alone.
+    gallery = make(1, 400, 7, "g", dim=16, codes=codes)
+    query = EmbeddingSet(gallery.vectors_ND[:40], gallery.labels_NC[:40], gallery.ids[:40])
+    expected = slow(query, gallery, gallery.labels_NC.mean(0))
+    found = evaluate_retrieval(query, gallery, ["mAP", "nDCG@7(rarity-jaccard)", "example-P@3", "P@10"], bootstrap=0)
+    for name, values in found.per_query.items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-9, err_msg=name)
+    for c in range(7):
+        np.testing.assert_allclose(found.label_ap_QC[:, c], expected[f"AP {c}"], atol=1e-9)
+
+
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), block=st.integers(1, 9), threads=st.integers(1, 2))
 def test_order_blocks_and_threads_change_nothing(seed: int, block: int, threads: int) -> None:

@@ -1,49 +1,30 @@
-"""The fast sort against a plain one: odd numbers, ties, riders, an item left out."""
+"""Rankings of odd numbers, ties, an item left out, against an order by plain comparison."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from terraseek.errors import UsageError
-from terraseek.metrics import ranking as module
-from terraseek.metrics.ranking import Ranking, luggage, rank, rank_with_riders
-
-# Both zeros, the smallest numbers of either kind, neighbours, the largest, infinities.
-ODD = (0.0, -0.0, 1e-45, -1e-45, 1.17e-38, 0.5, np.nextafter(np.float32(0.5), 1), -0.5, 1.0, -3.4e38, 3.4e38)
-scores = st.lists(st.sampled_from([*map(float, ODD), float("inf"), float("-inf")]), min_size=1, max_size=40)
+from terraseek.metrics.ranking import Ranking, rank
 
 
-def same(found: Ranking, wanted: Ranking, scores_G: np.ndarray) -> None:
-    assert scores_G[found.order_G].tolist() == scores_G[wanted.order_G].tolist()
-    assert sorted(found.order_G.tolist()) == sorted(wanted.order_G.tolist())
-    assert found.starts_T.tolist() == wanted.starts_T.tolist()
-    assert found.sizes_T.tolist() == wanted.sizes_T.tolist()
+def test_orders_odd_numbers_and_finds_their_ties() -> None:
+    # Both zeros tie; neighbouring numbers do not.
+    row = np.array([0.0, 0.5, np.inf, -0.0, np.nextafter(np.float32(0.5), 1), 1e-45, -np.inf, 0.5], dtype=np.float32)
+    for scores in (row, row.astype(np.float64)):
+        ranking = rank(scores, exclude=1)
+        assert row[ranking.order_G].tolist() == [np.inf, row[4], 0.5, row[5], 0.0, 0.0, -np.inf]
+        assert (ranking.starts_T.tolist(), ranking.sizes_T.tolist()) == ([4], [2])
 
 
-@settings(max_examples=150, deadline=None)
-@given(values=scores, data=st.data())
-def test_packed_sort_equals_the_plain_one(values: list[float], data: st.DataObject) -> None:
-    row = np.array(values, dtype=np.float32)
-    exclude = data.draw(st.none() | st.integers(0, len(row) - 1))
-    riders = np.array(data.draw(st.lists(st.integers(0, 255), min_size=len(row), max_size=len(row))), dtype=np.uint8)
-    found, carried = rank_with_riders(row, luggage(riders), exclude)
-    same(found, rank(row.astype(np.float64), exclude), row)
-    assert carried.tolist() == riders[found.order_G].tolist()
-    assert found.items(slice(2)).tolist() == found.order_G[:2].tolist()
-    same(rank(row, exclude), found, row)
-
-
-def test_galleries_too_large_for_the_packed_sort_go_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = np.random.default_rng(0).integers(-3, 4, 60).astype(np.float32)
-    riders = np.arange(60, dtype=np.uint8)
-    packed, _ = rank_with_riders(row, luggage(riders), 7)
-    monkeypatch.setattr(module, "_MOST_ITEMS", 50)
-    plain, carried = rank_with_riders(row, luggage(riders), 7)
-    same(packed, plain, row)
-    assert carried.tolist() == plain.order_G.tolist()
+def test_a_ranking_may_know_its_first_items_alone() -> None:
+    none = np.empty(0, dtype=np.int64)
+    ranking = Ranking(np.array([7, 3]), none, none, size=9)
+    assert len(ranking) == ranking.cut(None) == 9
+    assert ranking.items(slice(1, 2)).tolist() == [3]
+    with pytest.raises(UsageError, match="of 9 ranked items the first 2"):
+        _ = ranking.order_G
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..typing import FloatArray, IntArray
-from .ranking import Ranking, _spans
+from .ranking import Ranking, spans
 
 __all__ = [
     "any_hit_at_random",
@@ -135,7 +135,7 @@ def _mixed_groups(
     if not matters.any():
         return 0.0, none
     start, size, before, relevant = start[matters], size[matters], before[matters], relevant[matters]
-    replaced = _spans(before, relevant)
+    replaced = spans(before, relevant)
     if gains_R is None:
         gain, gain_before = relevant.astype(np.float64), before.astype(np.float64)
     else:

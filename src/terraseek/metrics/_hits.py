@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..typing import BoolArray, IntArray
 from ._expectation import harmonic_numbers, inverse_ranks, precision_sum, rank_numbers
-from .ranking import Ranking, _spans
+from .ranking import Ranking, spans
 
 __all__ = ["Hits", "expected_ranks", "precision_sums", "tied_positions"]
 
@@ -31,17 +31,23 @@ _MOSTLY_TIED = 0.1
 class Hits:
     """Where the relevant items of a ranking stand, kept as the shorter of two lists: their positions or the others'."""
 
-    def __init__(self, relevant_G: BoolArray) -> None:
-        self.size = len(relevant_G)
-        self.count = int(np.count_nonzero(relevant_G))
+    def __init__(self, flags_G: NDArray[np.bool_] | NDArray[np.uint8], count: int | None = None) -> None:
+        """See above.
+
+        Args:
+            flags_G: not 0 where an item is relevant, in the order of the ranking.
+            count: how many are, where it is known.
+        """
+        self.size = len(flags_G)
+        self.count = int(np.count_nonzero(flags_G)) if count is None else count
         # The others' positions are summed twice, see above.
         self._of_others = 3 * self.count > 2 * self.size
-        self._listed = np.flatnonzero(~relevant_G if self._of_others else relevant_G)
-        self._relevant_G = relevant_G
+        self._listed = (flags_G == 0 if self._of_others else flags_G != 0).nonzero()[0]
+        self._flags_G = flags_G
 
     def positions(self) -> IntArray:
         """The 0-based positions of all relevant items."""
-        return np.flatnonzero(self._relevant_G) if self._of_others else self._listed
+        return np.flatnonzero(self._flags_G) if self._of_others else self._listed
 
     def before(self, ranks: IntArray) -> IntArray:
         """How many relevant items are among the first `ranks` of the order, for each of them."""
@@ -92,6 +98,8 @@ def precision_sums(ranking: Ranking, hits: Iterable[Hits], tied_NL: BoolArray) -
 
 def _tie_correction(ranking: Ranking, before: IntArray, tied_NL: BoolArray) -> NDArray[np.float64]:
     """What the tie groups add to each sum in expectation, less what they add as they lie; `before` is (T, L)."""
+    if len(tied_NL) == 2 * len(before):
+        return _pair_correction(ranking, before, tied_NL)
     start, size = ranking.starts_T[:, None], ranking.sizes_T[:, None]
     first = np.cumsum(ranking.sizes_T) - ranking.sizes_T
     counted = np.cumsum(tied_NL, axis=0, dtype=np.float64)
@@ -105,6 +113,17 @@ def _tie_correction(ranking: Ranking, before: IntArray, tied_NL: BoolArray) -> N
     span = harmonic[start + size] - harmonic[start]
     expected = relevant * ((before + 1) * span + (relevant - 1) / (size - 1) * (size - (start + 1) * span)) / size
     return np.asarray(expected.sum(axis=0) - lying)
+
+
+def _pair_correction(ranking: Ranking, before: IntArray, tied_NL: BoolArray) -> NDArray[np.float64]:
+    """`_tie_correction` where two items tie and never more, as cosines do by chance.
+
+    Where one of the two is relevant, its precision is (before + 1) / rank at either rank, each with probability 1/2.
+    """
+    inverse = inverse_ranks(len(ranking))
+    half_step = (inverse[ranking.starts_T + 1] - inverse[ranking.starts_T]) / 2
+    first = tied_NL[::2].astype(np.float64) - tied_NL[1::2]
+    return np.asarray(((before + 1) * first * half_step[:, None]).sum(axis=0))
 
 
 def expected_ranks(ranking: Ranking, hits: Hits, which: IntArray) -> NDArray[np.float64]:
@@ -126,4 +145,4 @@ def expected_ranks(ranking: Ranking, hits: Hits, which: IntArray) -> NDArray[np.
 
 def tied_positions(ranking: Ranking) -> IntArray:
     """The positions of all items in tie groups, ascending."""
-    return _spans(ranking.starts_T, ranking.sizes_T) if len(ranking.starts_T) else np.empty(0, dtype=np.int64)
+    return spans(ranking.starts_T, ranking.sizes_T) if len(ranking.starts_T) else np.empty(0, dtype=np.int64)

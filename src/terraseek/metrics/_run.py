@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,6 +17,7 @@ from ..typing import FloatArray, IntArray
 from . import _expectation as expectation
 from ._expectation import ratio
 from ._hits import expected_ranks
+from ._riders import Sorter
 from ._truth import LabelSets, RankedQuery, Truth
 from .embeddings import EmbeddingSet, comparable_rows, similarity_blocks
 from .measure import QueryMeasure
@@ -64,6 +66,10 @@ class Run:
         # another, so a few kept ones spare most of that work.
         self.turn_Q: IntArray = np.lexsort(np.vstack([np.packbits(query.labels_NC, axis=1).T, self.own_Q[None] >= 0]))
         self._truth = lru_cache(maxsize=16)(self._make_truth)
+        depths = [measure.depth for measure in measures]
+        self._depth = None if None in depths else max([_NEAREST, *(depth for depth in depths if depth)])
+        self._bound = 0.0
+        self._own = threading.local()
 
     def _make_truth(self, labels: bytes, own_set: int) -> tuple[Truth, FloatArray, FloatArray, FloatArray]:
         truth = Truth(self.sets, np.frombuffer(labels, dtype=np.uint8), own_set if own_set >= 0 else None)
@@ -80,6 +86,7 @@ class Run:
     ) -> None:
         query, query_length = comparable_rows(self.query.vectors_ND[self.turn_Q])
         gallery, gallery_length = comparable_rows(self.gallery.vectors_ND)
+        self._bound = query_length * gallery_length * 1.001
         if threads is None:
             threads = (os.cpu_count() or 1) if len(gallery) >= _THREADED_GALLERY else 1
         if threads < 1:
@@ -104,7 +111,9 @@ class Run:
         truth, floor, ceiling, label_floor = self._truth(
             labels.tobytes(), int(self.sets.set_of_G[own]) if own >= 0 else -1
         )
-        ranked = RankedQuery(truth, scores_G, own if own >= 0 else None)
+        if not hasattr(self._own, "sorter"):
+            self._own.sorter = Sorter(len(scores_G), self._bound)
+        ranked = RankedQuery(truth, scores_G, own if own >= 0 else None, self._own.sorter, self._depth)
         self.relevant_Q[row] = truth.relevant
         self.tied_Q[row] = len(ranked.ranking.starts_T) > 0
         self.values_QM[row] = [measure.value(ranked) for measure in self.measures]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ..relevance import KINDS, relevance
 from ..typing import BoolArray, FloatArray, IntArray, LabelArray
 from ._hits import Hits, precision_sums, tied_positions
+from ._riders import Riders, Sorter
 from .functional import gain_from_count, label_distance, shared_labels
-from .ranking import luggage, rank_with_riders
 
 __all__ = ["LabelSets", "RankedQuery", "Truth"]
 
@@ -122,9 +122,9 @@ class Truth:
         return bits if len(bits) else np.zeros((1, len(self.counts_U)), dtype=np.uint8)
 
     @cached_property
-    def luggage(self) -> NDArray[np.int64]:
-        """The first byte of the label bits of each gallery item, as riders of a ranking, (G,)."""
-        return luggage(self._label_bits[0].take(self.sets.set_of_G))
+    def riders(self) -> Riders:
+        """The first byte of the label bits of each gallery item, to be sorted along with its score."""
+        return Riders(self._label_bits[0].take(self.sets.set_of_G), int(np.clip(len(self.labels), 1, 8)))
 
     def more_label_bits(self, items: IntArray) -> list[NDArray[np.uint8]]:
         """The bytes of label bits after the first, for queries of more than eight labels."""
@@ -165,30 +165,45 @@ QUANTITIES: dict[str, _Quantity] = {
 
 
 class RankedQuery:
-    """One query's ranking, seen through the labels of what it ranks; `own` is the query's own item, left out."""
+    """One query's ranking, seen through the labels of what it ranks.
 
-    def __init__(self, truth: Truth, scores_G: NDArray[np.float32], own: int | None) -> None:
+    Args:
+        truth: what the query's labels say.
+        scores_G: similarity of every gallery item.
+        own: the query's own item, left out.
+        sorter: what ranks.
+        depth: how many leading items will be asked for; None for all.
+    """
+
+    def __init__(
+        self, truth: Truth, scores_G: NDArray[np.float32], own: int | None, sorter: Sorter, depth: int | None
+    ) -> None:
         self.truth = truth
-        self.ranking, first = rank_with_riders(scores_G, truth.luggage, own)
+        self.ranking, first = sorter.rank(scores_G, truth.riders, own, depth if len(truth.labels) <= 8 else None)
         self._first_sets: dict[int, IntArray] = {}
         self._bits = [first]
         if len(truth.labels) > 8:
             self._bits += truth.more_label_bits(self.ranking.order_G)
-        self._relevant_G: BoolArray = (np.bitwise_or.reduce(self._bits) if len(self._bits) > 1 else first) != 0
-        self.hits = Hits(self._relevant_G)
+        self._relevant_G = np.bitwise_or.reduce(self._bits) if len(self._bits) > 1 else first
+        self.hits = Hits(self._relevant_G, truth.relevant)
 
-    def _has(self, label: int, positions: IntArray | slice) -> BoolArray:
-        """Whether the items at some positions have the query's label number `label`."""
+    def _has(self, label: int, positions: IntArray | slice) -> NDArray[np.uint8]:
+        """Not 0 where the items at some positions have the query's label number `label`."""
         word, bit = divmod(label, 8)
-        return np.asarray((self._bits[word][positions] & np.uint8(1 << bit)) != 0)
+        return np.asarray(self._bits[word][positions] & np.uint8(1 << bit))
 
     @cached_property
     def precision_sums(self) -> _Float:
         """Expected sums of precisions over the whole ranking: of sharing a label, and of having each of the labels."""
-        tied, labels = tied_positions(self.ranking), range(len(self.truth.labels))
-        notions = np.stack([self._relevant_G[tied], *(self._has(label, tied) for label in labels)], axis=1)
-        label_hits = (Hits(self._has(label, slice(None))) for label in labels)
-        return precision_sums(self.ranking, itertools.chain([self.hits], label_hits), notions)
+        tied, labels = tied_positions(self.ranking), self.truth.labels
+        if len(labels) == 1:  # to share a label is to have it
+            found = precision_sums(self.ranking, [self.hits], self._relevant_G[tied][:, None] != 0)
+            return np.repeat(found, 2)
+        flags = [self._relevant_G[tied], *(self._has(number, tied) for number in range(len(labels)))]
+        label_hits = (
+            Hits(self._has(number, slice(None)), self.truth.with_label(label)) for number, label in enumerate(labels)
+        )
+        return precision_sums(self.ranking, itertools.chain([self.hits], label_hits), np.stack(flags, axis=1) != 0)
 
     def top(self, quantity: str, k: int) -> FloatArray:
         """Expected gain at each of the first k ranks."""

@@ -28,6 +28,14 @@ class Measure(ABC):
 class QueryMeasure(Measure):
     """A measure with a value for every query; a set's value is the mean."""
 
+    @property
+    def depth(self) -> int | None:
+        """For how many leading ranks it asks which items stand there; None for all.
+
+        Where no measure asks for many, the rankings cost half as much. Where relevant items stand is known throughout.
+        """
+        return None
+
     @abstractmethod
     def value(self, ranked: RankedQuery) -> float:
         """The expected value over all orders of tied items."""

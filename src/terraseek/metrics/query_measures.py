@@ -26,6 +26,11 @@ class MeanAP(QueryMeasure):
     k: int | None = None
     denominator: Denominator = "min"
 
+    @property
+    def depth(self) -> int | None:
+        """None of them: where the relevant items stand is all it takes."""
+        return 0
+
     def __str__(self) -> str:
         if self.k is None:
             return "mAP" if self.denominator == "min" else f"mAP({self.denominator})"
@@ -77,6 +82,11 @@ class NDCG(QueryMeasure):
     k: int | None
     gain: str
 
+    @property
+    def depth(self) -> int | None:
+        """The first k."""
+        return self.k
+
     def __str__(self) -> str:
         return f"nDCG{_at(self.k)}({self.gain})"
 
@@ -119,6 +129,11 @@ class WAP(QueryMeasure):
     k: int | None = None
     bounded = False
 
+    @property
+    def depth(self) -> int | None:
+        """The first k."""
+        return self.k
+
     def __str__(self) -> str:
         return f"WAP{_at(self.k)}"
 
@@ -153,6 +168,11 @@ class MeanOverTop(QueryMeasure):
 
     name: str
     k: int
+
+    @property
+    def depth(self) -> int | None:
+        """The first k."""
+        return self.k
 
     def __str__(self) -> str:
         return f"{self.name}@{self.k}"
@@ -208,6 +228,11 @@ class Recall(QueryMeasure):
 
     k: int
 
+    @property
+    def depth(self) -> int | None:
+        """The first k."""
+        return self.k
+
     def __str__(self) -> str:
         return f"R@{self.k}"
 
@@ -235,6 +260,11 @@ class Hit(QueryMeasure):
     """Share of queries with a relevant item among the first k: `functional.hit_probability`."""
 
     k: int
+
+    @property
+    def depth(self) -> int | None:
+        """None of them: where the relevant items stand is all it takes."""
+        return 0
 
     def __str__(self) -> str:
         return f"Hit@{self.k}"
