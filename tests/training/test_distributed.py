@@ -52,13 +52,11 @@ def run_script(tmp_path: Path, recipe: Recipe) -> Path:
 
 def run_by_one_and_two(tmp_path: Path, recipe: Recipe) -> list[Path]:
     """The same recipe trained by one process, then by two."""
-    return [
-        run_script(
-            tmp_path,
-            dataclasses.replace(recipe, trainer=dataclasses.replace(recipe.trainer, devices=devices, threads=1)),
-        )
-        for devices in (1, 2)
-    ]
+    return [run_script(tmp_path, with_devices(recipe, devices)) for devices in (1, 2)]
+
+
+def with_devices(recipe: Recipe, devices: int) -> Recipe:
+    return dataclasses.replace(recipe, trainer=dataclasses.replace(recipe.trainer, devices=devices, threads=1))
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -90,6 +88,31 @@ def test_two_processes_equal_one(tiny_recipe: Recipe, tmp_path: Path, queue: int
     first, second = (read_epochs(run / "metrics.csv") for run in runs)
     for row, other in zip(first, second, strict=True):
         assert row.keys() == other.keys()
+        for name in row.keys() - {"seconds"}:
+            assert row[name] == pytest.approx(other[name], abs=1e-3), name
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_on_kept_views(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    """Both ranks read the one file of fronts; what they see is augmented, so the views are the same ones too."""
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        data=dataclasses.replace(tiny_recipe.data, cache=tmp_path / "pixels"),
+        augmentation=dataclasses.replace(tiny_recipe.augmentation, kept_views=3),
+        model=dataclasses.replace(tiny_recipe.model, dropout=0.0, freeze=("stem_conv", "bn")),
+    )
+    runs = [run_script(tmp_path, with_devices(recipe, 2))]
+    fronts = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "pixels").glob("*-front-*")}
+    assert len(fronts) == 3, "training, gallery and queries"
+    runs.append(run_script(tmp_path, with_devices(recipe, 1)))
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "pixels").glob("*-front-*")} == fronts
+    assert not [path.name for path in (tmp_path / "pixels").iterdir() if path.name.startswith(".")]
+    two, one = map(weights, runs)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.allclose(one[name].float(), two[name].float(), atol=1e-4), name
+    second, first = (read_epochs(run / "metrics.csv") for run in runs)
+    for row, other in zip(first, second, strict=True):
         for name in row.keys() - {"seconds"}:
             assert row[name] == pytest.approx(other[name], abs=1e-3), name
 

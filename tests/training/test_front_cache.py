@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from terraseek.models import Front
 from terraseek.training import AugmentationConfig, Recipe, resolve_recipe, train
 from terraseek.training.augmentation import augment
 from terraseek.training.front import FrontLayout, FrontSplit
+from terraseek.training.front_cache import keep_fronts
 from terraseek.training.label_plan import label_plan
 from terraseek.training.plan import Plan
 
@@ -97,6 +101,35 @@ def test_kept_fronts_are_found_by_other_seeds_but_not_by_other_weights(recipe: R
     assert len(fronts_in(folder)) == 4
     plan_of(dataclasses.replace(recipe, seed=4), folder)  # random weights follow from the seed
     assert len(fronts_in(folder)) == 7
+
+
+def test_trainings_that_begin_together_run_the_front_once(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_of(dataclasses.replace(recipe, augmentation=AugmentationConfig()), tmp_path)  # decodes the pixels
+    packed, meet, pack = [], Barrier(2), FrontLayout.pack
+
+    def counted(layout: FrontLayout, front: Front) -> torch.Tensor:
+        packed.append(len(front.maps[0]))
+        time.sleep(0.05)  # long enough for the other to come and find nothing yet
+        return pack(layout, front)
+
+    monkeypatch.setattr(FrontLayout, "pack", counted)
+
+    def begin(plan: Plan) -> list[bytes]:
+        meet.wait()
+        data = keep_fronts(plan.task, plan.data, resolve_recipe(recipe), tmp_path)
+        assert isinstance(data.train, FrontSplit)
+        assert isinstance(data.queries, FrontSplit)
+        return [data.train.fronts.tobytes(), data.queries.fronts.tobytes()]
+
+    plain = dataclasses.replace(recipe, augmentation=AugmentationConfig())
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(begin, [plan_of(plain, tmp_path) for _ in range(2)])
+    assert one == two
+    assert sum(packed) == VIEWS * 40 + 40 + 16
+    assert len(fronts_in(tmp_path)) == 3
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_a_training_on_kept_views_learns(recipe: Recipe, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..models import Backbone, Front
-from ._files import whole_file
+from ._files import one_writer, whole_file
 from .base_task import RetrievalTask, seed_of
 from .datamodule import ImageData, PixelSplit, Split
 from .front import FrontLayout, FrontSplit
@@ -116,10 +116,9 @@ class _FrontRun:
         key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
         path = self.directory / f"{split.key}-front-{key}.f16"
         if not path.is_file():
-            _log.info("running the frozen parts of the backbone on %d views of %d images", views, len(split))
-            with whole_file(path) as file:
-                for view, batch, pixels in _batches(split, views):
-                    file.write(self.layout.pack(run(view, batch, pixels)).numpy().tobytes())
+            with one_writer(path):  # processes that torchrun starts together come here together
+                if not path.is_file():
+                    self._write(path, split, views, run)
         return FrontSplit(
             fronts=np.memmap(path, np.float16, mode="r", shape=(views * len(split), self.layout.size)),
             labels_NC=split.labels_NC,
@@ -127,6 +126,12 @@ class _FrontRun:
             refused=split.refused,
             views=views,
         )
+
+    def _write(self, path: Path, split: PixelSplit, views: int, run: Callable[[int, int, Tensor], Front]) -> None:
+        _log.info("running the frozen parts of the backbone on %d views of %d images", views, len(split))
+        with whole_file(path) as file:
+            for view, batch, pixels in _batches(split, views):
+                file.write(self.layout.pack(run(view, batch, pixels)).numpy().tobytes())
 
 
 def _batches(split: PixelSplit, views: int) -> Iterator[tuple[int, int, Tensor]]:
