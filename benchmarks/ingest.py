@@ -8,14 +8,18 @@ the machine does hits both; what is printed at the end are medians. Beside the s
 processor time, which hardly feels a busy machine: where the encoder keeps all cores busy, no ingest can reach a
 greater share of its speed than that; with the network on one core of two, the rest of the work has a core of its own.
 
-Two scenes: the package's single-band files, 1,947 x 1,933 pixels, in chips of 64; and the same three bands repeated
-4 x 4 times, as one GeoTIFF in deflated tiles of 512, in chips of 256. Both have 16 bits a sample.
+Scenes: the package's single-band files (JPEG 2000, 16 bits), 1,947 x 1,933 pixels, in chips of 64; and the same three
+bands repeated 4 x 4 times as one GeoTIFF in tiles of 512, in chips of 256, what `archive add` cuts by itself: with 16
+bits a sample deflated, with 16 bits as they are, and with 8 bits deflated. None of these has overviews. For each, too:
+what GDAL alone takes of the processor to read the scene once, and the share that would be left to the encoder if an
+ingest did nothing else beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -29,6 +33,7 @@ from typing import Self
 
 import numpy as np
 import rasterio
+from rasterio.windows import Window
 
 from terraseek.archive import Archive, IngestOptions, ingest
 from terraseek.archive.sources import Source
@@ -39,6 +44,7 @@ from terraseek.typing import Encoder, ImageArray
 BATCH = 256
 BANDS = ("B04", "B03", "B02")
 REPEATED = 4
+READ = 1536
 
 
 def scene() -> Source:
@@ -51,16 +57,19 @@ def scene() -> Source:
     return Source(href="s2", files=files, kind="scene", bands=BANDS)
 
 
-def large_scene(single: Source, path: Path) -> Source:
-    """The same imagery again and again, as one file."""
+def large_scene(single: Source, path: Path, dtype: str = "uint16", compress: str | None = "deflate") -> Source:
+    """The same imagery again and again, as one file; 8 bits hold 0..2,550 of 16 in steps of ten."""
     bands = []
     for file in single.files.values():
         with rasterio.open(file) as band:
-            bands.append(np.tile(band.read(1), (REPEATED, REPEATED)))
-            profile = {"crs": band.crs, "transform": band.transform, "dtype": band.dtypes[0]}
+            samples = band.read(1)
+            if dtype == "uint8":
+                samples = np.minimum(samples // 10, 255).astype(dtype)
+            bands.append(np.tile(samples, (REPEATED, REPEATED)))
+            profile = {"crs": band.crs, "transform": band.transform, "dtype": dtype}
     height, width = bands[0].shape
     profile |= {"driver": "GTiff", "count": len(bands), "height": height, "width": width}
-    tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+    tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512} | ({"compress": compress} if compress else {})
     with rasterio.open(path, "w", **profile, **tiles) as out:
         out.write(np.stack(bands))
     return Source.of_file(path, kind="scene")
@@ -68,12 +77,16 @@ def large_scene(single: Source, path: Path) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of one bare run and one ingest: chips a second of each, the encoder's share of the time and of the processor."""
+    """Of one bare run and one ingest: chips a second of each, the encoder's share of the time and of the processor.
+
+    `bound` is what the latter would be if an ingest read the scene and encoded its chips, and did nothing else.
+    """
 
     bare: float
     ingest: float
     speed: float
     processor: float
+    bound: float
 
 
 def compare(encoder: Encoder, source: Source, chip: ChipConfig, chips: Sequence[ImageArray]) -> Share:
@@ -81,21 +94,36 @@ def compare(encoder: Encoder, source: Source, chip: ChipConfig, chips: Sequence[
     with _Clock() as bare:
         for first in range(0, len(chips), BATCH):
             encoder.encode_images(chips[first : first + BATCH])
+    with _Clock() as reading:
+        read(source)
     with tempfile.TemporaryDirectory() as folder:
         archive = Archive.create(folder, encoder)
         with _Clock() as whole:
             ingest(archive, encoder, [source], IngestOptions(chip=chip, batch_size=BATCH))
         assert len(archive) == len(chips)
     rates = len(chips) / bare.wall, len(chips) / whole.wall
-    return Share(*rates, bare.wall / whole.wall, bare.processor / whole.processor)
+    bound = bare.processor / (bare.processor + reading.processor)
+    return Share(*rates, bare.wall / whole.wall, bare.processor / whole.processor, bound)
+
+
+def read(source: Source) -> None:
+    """Every sample of the scene once, by GDAL, in squares of whole tiles."""
+    for file in source.files.values():
+        with rasterio.open(str(file)) as dataset:
+            for row, column in itertools.product(range(0, dataset.height, READ), range(0, dataset.width, READ)):
+                height, width = min(READ, dataset.height - row), min(READ, dataset.width - column)
+                dataset.read(window=Window(column, row, width, height))
 
 
 def measure(model: Path, threads: int | None, repeats: int, folder: Path) -> dict[str, dict[str, float]]:
     """The medians for each scene."""
     single, encoder = scene(), load_encoder(model, threads=threads)
+    large = "7,788 x 7,732 px, chips of 256, "
     scenes = {
         "1,947 x 1,933 px, chips of 64": (single, ChipConfig(size=64, bands=BANDS)),
-        "7,788 x 7,732 px, chips of 256": (large_scene(single, folder / "large.tif"), ChipConfig(size=256)),
+        large + "16 bits deflated": (large_scene(single, folder / "a.tif"), ChipConfig()),
+        large + "16 bits": (large_scene(single, folder / "b.tif", compress=None), ChipConfig()),
+        large + "8 bits deflated": (large_scene(single, folder / "c.tif", "uint8"), ChipConfig()),
     }
     figures = {}
     for name, (source, chip) in scenes.items():
@@ -104,7 +132,7 @@ def measure(model: Path, threads: int | None, repeats: int, folder: Path) -> dic
         middle = {field: statistics.median(getattr(share, field) for share in shares) for field in Share.__slots__}
         print(
             f"{name}: bare {middle['bare']:.1f}/s, ingest {middle['ingest']:.1f}/s, {middle['speed']:.1%} of the speed,"
-            f" {middle['processor']:.1%} of the processor time is the encoder's",
+            f" {middle['processor']:.1%} of the processor time is the encoder's (at best {middle['bound']:.1%})",
             flush=True,
         )
         figures[name] = {field: round(value, 4) for field, value in middle.items()}
