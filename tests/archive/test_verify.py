@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from terraseek.archive import Archive, verify
+from terraseek.archive import Archive, repair_archive, verify
 from terraseek.errors import BusyError
 
 
@@ -65,3 +65,18 @@ def test_verifying_gives_up_on_an_archive_that_never_rests(filled: Archive) -> N
     with pytest.raises(BusyError, match="5 versions were compacted away while they were verified; try again later"):
         filled.verify(progress=progress)
     assert begun == [300, 250, 200, 150, 100]
+
+
+@pytest.mark.usefixtures("in_small_chunks")
+def test_nobody_moves_the_rows_that_a_repair_is_looking_at(filled: Archive) -> None:
+    refused: list[str] = []
+
+    def progress(done: int, total: int) -> None:
+        try:
+            Archive.open(filled.uri).remove(["r00000"], wait=0)
+        except BusyError as error:
+            refused.append(str(error))
+
+    assert not repair_archive(filled.uri, progress=progress).removed
+    assert len(refused) == 5
+    assert len(Archive.open(filled.uri)) == 300

@@ -177,20 +177,23 @@ def repair_archive(
     Raises:
         NotFoundError: there is no archive.
         CorruptError: no version can be opened.
+        BusyError: another writer holds the archive.
     """
     uri = str(uri)
     went_back = _go_back(uri, storage_options)
     archive = Archive.open(uri, storage_options=storage_options)
-    report = verify_archive(archive, progress=progress)
-    pictures = [p for p in report.problems if p.kind == "thumbnail"]
-    doomed = sorted({row for p in report.problems if p.kind != "thumbnail" for row in p.rows})
-    sources = _sources_of(archive, report) if doomed else frozenset()
+    with archive.writing():  # a compaction between looking and deleting would move the rows
+        report = verify_archive(archive, progress=progress)
+        doomed = sorted({row for p in report.problems if p.kind != "thumbnail" for row in p.rows})
+        sources = _sources_of(archive, report) if doomed else frozenset()
+        if doomed:
+            with storage_errors(uri, "repairing it"):
+                table = archive.connection.open_table(RECORDS)
+                _drop_index(table)
+                table.delete(f"_rowid IN ({', '.join(map(str, doomed))})")
     if doomed:
-        with archive.writing(), storage_errors(uri, "repairing it"):
-            table = archive.connection.open_table(RECORDS)
-            _drop_index(table)
-            table.delete(f"_rowid IN ({', '.join(map(str, doomed))})")
         archive.forget_sources(sources)
+    pictures = [p for p in report.problems if p.kind == "thumbnail"]
     bare = tuple(name for p in pictures for name in p.ids)
     if bare:
         archive.add(archive.get(bare, thumbnails=False), archive.vectors(bare))
