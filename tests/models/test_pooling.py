@@ -131,3 +131,20 @@ def test_impossible_lengths(lengths: list[int]) -> None:
 def test_masked_mean() -> None:
     features = torch.tensor([[[1.0], [3.0], [50.0]], [[4.0], [5.0], [6.0]]])
     assert masked_mean(features, torch.tensor([[1, 1, 0], [0, 0, 0]])).tolist() == [[2.0], [0.0]]
+
+
+def test_training_sorts_as_inference_does() -> None:
+    features = torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([9, 4, 1])
+    pool = GPO()
+    pooled, gradients = {}, {}
+    for training in (True, False):  # numpy's sort and torch's
+        pool.train(training)
+        inputs = features.clone().requires_grad_()
+        both = pool(inputs), pool(inputs, lengths)
+        (both[0].square().sum() + both[1].square().sum()).backward()
+        pooled[training], gradients[training] = torch.stack(both), inputs.grad
+        with torch.no_grad():
+            torch.testing.assert_close(pool(features), both[0])
+    torch.testing.assert_close(pooled[True], pooled[False])
+    torch.testing.assert_close(gradients[True], gradients[False])

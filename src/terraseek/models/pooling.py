@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..errors import UsageError
@@ -60,11 +63,11 @@ class GPO(nn.Module):
         """
         most = features_NKD.shape[1]
         if lengths_N is None:
-            sorted_NKD = features_NKD.sort(dim=1, descending=True).values
+            sorted_NKD = self._sorted(features_NKD)
             return (sorted_NKD * self._weights_of(most).to(features_NKD.dtype)[:, None]).sum(1)
         inside_NK = torch.arange(most, device=features_NKD.device) < lengths_N[:, None]
         low = torch.finfo(features_NKD.dtype).min  # sorts behind every value; -inf times weight 0 would be NaN
-        sorted_NKD = features_NKD.masked_fill(~inside_NK[..., None], low).sort(dim=1, descending=True).values
+        sorted_NKD = self._sorted(features_NKD.masked_fill(~inside_NK[..., None], low))
         weights_NK = self.weights(lengths_N, most).to(features_NKD.dtype)
         return (sorted_NKD.masked_fill(~inside_NK[..., None], 0) * weights_NK[..., None]).sum(1)
 
@@ -87,6 +90,14 @@ class GPO(nn.Module):
         """Replace the GRU by the table of its weights for all sizes up to `largest`: for export, equal in value."""
         with torch.no_grad():
             self.frozen_LK = torch.stack(self._compute(list(range(1, largest + 1)), largest))
+
+    def _sorted(self, features_NKD: Tensor) -> Tensor:
+        """The values of each dimension in descending order, (N, K, D)."""
+        # In training alone: what is exported is traced, and numpy cannot be.
+        if self.training and features_NKD.device.type == "cpu" and features_NKD.dtype == torch.float32:
+            sorted_NKD: Tensor = _SortedOnCPU.apply(features_NKD)  # type: ignore[no-untyped-call]
+            return sorted_NKD
+        return features_NKD.sort(dim=1, descending=True).values
 
     @property
     def _differentiable(self) -> bool:
@@ -119,6 +130,27 @@ class GPO(nn.Module):
             nn.functional.pad(score[:size].softmax(0), (0, most - size))
             for score, size in zip(scores, sizes, strict=True)
         ]
+
+
+class _SortedOnCPU(torch.autograd.Function):
+    """`torch.sort` along dimension 1, descending, values alone: numpy's vectorised sort takes a third to a tenth."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, features_NKD: Tensor) -> Tensor:
+        ascending_NDK = -features_NKD.detach().transpose(1, 2).contiguous().numpy()
+        if features_NKD.requires_grad:
+            order_NDK = np.argsort(ascending_NDK, axis=2)
+            ctx.save_for_backward(torch.from_numpy(order_NDK))
+            ascending_NDK = np.take_along_axis(ascending_NDK, order_NDK, axis=2)
+        else:
+            ascending_NDK.sort(axis=2)
+        return torch.from_numpy(-ascending_NDK).transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_NKD: Tensor) -> Tensor:
+        (order_NDK,) = ctx.saved_tensors
+        gradient_NDK = gradient_NKD.transpose(1, 2).contiguous()
+        return torch.empty_like(gradient_NDK).scatter_(2, order_NDK, gradient_NDK).transpose(1, 2)
 
 
 def position_codes(length: int, width: int) -> Tensor:
