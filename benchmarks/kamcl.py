@@ -78,7 +78,7 @@ CORRECTED: dict[str, Any] = {
 }
 FAULTS = {"concepts.mode": "published", "objectives.variant": "published"}
 PUBLISHED = CORRECTED | FAULTS | {"text.network": PUBLISHED_TEXT | {"head": "none", "variant": "published"}}
-# The same with the final method's dimensions and heads: what the objectives alone make of them.
+# The same with fewer dimensions and heads.
 HEADS = {"model.dim": 256, "model.head": "mlp"}
 CORRECTED_256 = CORRECTED | HEADS | {"text.network": PUBLISHED_TEXT}
 PUBLISHED_256 = PUBLISHED | HEADS | {"text.network": PUBLISHED_TEXT | {"variant": "published"}}
@@ -96,16 +96,21 @@ ROWS = (
         "corrected + graded relevance",
         CORRECTED | {"objectives.overlap": True, "objectives.contrast.loss": "graded"},
     ),
-    Row("final without aggregator", {"model.aggregator": "none"}),
+    Row("final without aggregator", {"model.aggregator": "none", "model.head": "mlp"}),
     Row("final without concepts (no KAL)", {"objectives.alignment.weight": 0.0}),
     Row("final in one step", {"objectives.alignment.first_epoch": 0}),
-    Row("final without graded relevance", {"objectives.overlap": False, "objectives.contrast.loss": "multi-positive"}),
+    Row("final without graded relevance", {"objectives.overlap": False, "objectives.contrast.loss": "info-nce"}),
+    Row("final without queue and momentum (no MCL)", LIVE),
     Row(
-        "final with queue and momentum (MCL)", {"objectives.contrast.queue": 2048, "objectives.contrast.momentum": 0.99}
+        "final with the sigmoid loss",
+        {"objectives.contrast.loss": "sigmoid", "objectives.contrast.options": {}, "objectives.overlap": False},
     ),
-    Row("final with the sigmoid loss", {"objectives.contrast.loss": "sigmoid", "objectives.overlap": False}),
-    Row("final with a triplet as well", {"objectives.triplet.weight": 1.0}),
+    Row("final without triplet", {"objectives.triplet.weight": 0.0}),
     Row("final with one caption an image", {"text.per_image": 1}),
+    Row(
+        "final with a smaller GRU and heads",
+        HEADS | {"text.network": {"width": 256, "hidden": 256, "heads": 1, "dropout": 0.2}},
+    ),
     Row(
         "final with a transformer",
         {"text.encoder": "transformer", "text.network": {"width": 256, "hidden": 512, "layers": 2, "heads": 4}},
@@ -132,7 +137,8 @@ def recipe_of(row: Row, dataset: str, train_images: int, seed: int, size: int, e
         "model.input_size": size,
         "trainer.epochs": epochs,
         "trainer.validate_every": max(1, epochs // 4),
-        "objectives.alignment.first_epoch": max(1, epochs // 5),
+        "objectives.contrast.queue": "train",
+        "objectives.alignment.first_epoch": "half",
         **row.changes,
     }
     words = {"half": epochs // 2, "train": train_images}

@@ -103,7 +103,7 @@ def test_mistakes_name_the_key_and_what_is_allowed(override: str, message: str) 
 
 def test_a_training_on_captions_counts_every_objective_that_it_has() -> None:
     captions = RECIPES[0].parent / "rsicd10k-kamcl.toml"
-    with pytest.raises(ConfigError, match=r"objectives\.alignment\.first_epoch is 4, but there are 2 epochs"):
+    with pytest.raises(ConfigError, match=r"objectives\.alignment\.first_epoch is 10, but there are 2 epochs"):
         load_recipe(captions, ["trainer.epochs=2"])
     load_recipe(captions, ["trainer.epochs=2", "objectives.alignment.weight=0"])
     with pytest.raises(ConfigError, match=r"loss\.queue is for label sets alone"):
