@@ -28,13 +28,17 @@ class Measure(ABC):
 class QueryMeasure(Measure):
     """A measure with a value for every query; a set's value is the mean."""
 
+    asks_for_items: bool = True
+    """Whether it asks which items stand at the first k ranks, not only where the relevant ones do."""
+
     @property
     def depth(self) -> int | None:
-        """For how many leading ranks it asks which items stand there; None for all.
+        """For how many leading ranks it asks which items stand there; None for all, as without a k.
 
         Where no measure asks for many, the rankings cost half as much. Where relevant items stand is known throughout.
         """
-        return None
+        k: int | None = getattr(self, "k", None)
+        return k if self.asks_for_items else 0
 
     @abstractmethod
     def value(self, ranked: RankedQuery) -> float:

@@ -26,10 +26,7 @@ class MeanAP(QueryMeasure):
     k: int | None = None
     denominator: Denominator = "min"
 
-    @property
-    def depth(self) -> int | None:
-        """None of them: where the relevant items stand is all it takes."""
-        return 0
+    asks_for_items = False
 
     def __str__(self) -> str:
         if self.k is None:
@@ -82,11 +79,6 @@ class NDCG(QueryMeasure):
     k: int | None
     gain: str
 
-    @property
-    def depth(self) -> int | None:
-        """The first k."""
-        return self.k
-
     def __str__(self) -> str:
         return f"nDCG{_at(self.k)}({self.gain})"
 
@@ -129,11 +121,6 @@ class WAP(QueryMeasure):
     k: int | None = None
     bounded = False
 
-    @property
-    def depth(self) -> int | None:
-        """The first k."""
-        return self.k
-
     def __str__(self) -> str:
         return f"WAP{_at(self.k)}"
 
@@ -168,11 +155,6 @@ class MeanOverTop(QueryMeasure):
 
     name: str
     k: int
-
-    @property
-    def depth(self) -> int | None:
-        """The first k."""
-        return self.k
 
     def __str__(self) -> str:
         return f"{self.name}@{self.k}"
@@ -228,11 +210,6 @@ class Recall(QueryMeasure):
 
     k: int
 
-    @property
-    def depth(self) -> int | None:
-        """The first k."""
-        return self.k
-
     def __str__(self) -> str:
         return f"R@{self.k}"
 
@@ -261,10 +238,7 @@ class Hit(QueryMeasure):
 
     k: int
 
-    @property
-    def depth(self) -> int | None:
-        """None of them: where the relevant items stand is all it takes."""
-        return 0
+    asks_for_items = False
 
     def __str__(self) -> str:
         return f"Hit@{self.k}"
