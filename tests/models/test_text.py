@@ -163,6 +163,23 @@ def test_gru_by_hand() -> None:
         torch.testing.assert_close(encoder(*batch(*TEXTS)), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_gru_in_training_takes_texts_by_length(count: int) -> None:
+    """In groups of like length, some of them empty: value and gradient of the whole batch at once."""
+    encoder = small("gru", dropout=0.0)
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(0, 9, (count,), generator=generator).tolist()
+    texts = [torch.randint(3, 40, (length,), generator=generator).tolist() for length in lengths]
+    found = []
+    for training in (False, True):
+        encoder.train(training).zero_grad()
+        vectors = encoder(*batch(*texts, [4] * 9))
+        vectors.square().sum().backward()
+        found.append([vectors, *(p.grad for p in encoder.parameters())])
+    for grouped, whole in zip(*found, strict=True):
+        torch.testing.assert_close(grouped, whole, rtol=1e-4, atol=1e-6)
+
+
 def test_published_gru_by_hand() -> None:
     encoder = small("gru", variant="published", concept_tokens=(9, 40, 2))
     assert isinstance(encoder, GruText)
