@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,14 @@ from terraseek.metrics import EmbeddingSet, similarity_blocks, unit_rows
 from terraseek.metrics.embeddings import block_rows, comparable_rows
 
 
-def test_blocks_cover_the_matrix_product() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_blocks_cover_the_matrix_product(ahead: bool) -> None:
     rng = np.random.default_rng(0)
     query, gallery = unit_rows(rng.standard_normal((23, 8))), unit_rows(rng.standard_normal((40, 8)))
-    parts = [(start, block.copy()) for start, block in similarity_blocks(query, gallery, 7)]
+    with ThreadPoolExecutor(2) as pool:
+        blocks = similarity_blocks(query, gallery, 7, pool if ahead else None)
+        parts = [(start, block.copy()) for start, block in blocks]
+        assert not list(similarity_blocks(query[:0], gallery, 7, pool if ahead else None))
     assert [start for start, _ in parts] == [0, 7, 14, 21]
     np.testing.assert_allclose(np.concatenate([block for _, block in parts]), query @ gallery.T, atol=1e-6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -31,6 +32,7 @@ _HISTOGRAM_QUERIES = 256
 _HISTOGRAM_EDGES = np.linspace(-1.0, 1.0, 201)
 # Below this many items a ranking is over before a second thread has woken up.
 _THREADED_GALLERY = 8192
+_ROWS_AT_A_TIME = 4  # to a thread: handing over costs as much as a small measure
 
 
 class Run:
@@ -92,18 +94,35 @@ class Run:
         if threads < 1:
             raise UsageError(f"threads is {threads}, it must be at least 1")
         with ThreadPoolExecutor(threads) as pool:
-            for start, block in similarity_blocks(query, gallery, block_size):
+            for start, block in similarity_blocks(query, gallery, block_size, pool if threads > 1 else None):
                 rows = self.turn_Q[start : start + len(block)].tolist()
                 if threads == 1:
-                    for row, scores in zip(rows, block, strict=True):
-                        self._rank(row, scores)
+                    self._rank_some(rows, block)
                 else:
-                    list(pool.map(self._rank, rows, block))
+                    parts = self._parts(rows)
+                    for _ in pool.map(self._rank_some, (rows[part] for part in parts), (block[part] for part in parts)):
+                        pass
                 for row, scores in zip(rows, block, strict=True):
                     if row in self.counted:
                         self._count(row, scores / (query_length * gallery_length))
                 if progress:
                     progress(start + len(rows), len(query))
+
+    def _parts(self, rows: list[int]) -> list[slice]:
+        """Some rows for a thread at a time; those that share a truth go together, so that one thread alone makes it."""
+        labels_RC = self.query.labels_NC[rows]
+        first = np.append(np.flatnonzero((labels_RC[1:] != labels_RC[:-1]).any(axis=1)) + 1, len(rows))
+        parts, start = [], 0
+        for stop in first.tolist():
+            if stop - start >= _ROWS_AT_A_TIME or stop == len(rows):
+                cuts = [*range(start, stop, 2 * _ROWS_AT_A_TIME), stop]
+                parts += [slice(*pair) for pair in itertools.pairwise(cuts)]
+                start = stop
+        return parts
+
+    def _rank_some(self, rows: list[int], scores_RG: NDArray[np.float32]) -> None:
+        for row, scores_G in zip(rows, scores_RG, strict=True):
+            self._rank(row, scores_G)
 
     def _rank(self, row: int, scores_G: NDArray[np.float32]) -> None:
         own = int(self.own_Q[row])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,24 +103,46 @@ def block_rows(gallery: int) -> int:
 
 
 def similarity_blocks(
-    query_QD: NDArray[np.float32], gallery_GD: NDArray[np.float32], rows: int | None = None
+    query_QD: NDArray[np.float32],
+    gallery_GD: NDArray[np.float32],
+    rows: int | None = None,
+    ahead: Executor | None = None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Dot products, block after block, as (first query, scores of shape (B, G)).
 
-    The array is reused by the next block. Equal gallery rows get bit-equal scores, so that they tie: a matrix product
+    The array is reused by a later block. Equal gallery rows get bit-equal scores, so that they tie: a matrix product
     rounds the same row differently depending on where in the matrix it stands.
+
+    Args:
+        query_QD: the queries.
+        gallery_GD: what they are compared with.
+        rows: queries to a block; None for as many as memory should bear.
+        ahead: what computes each block while the one before it is in use; it takes twice the memory.
     """
     rows = block_rows(len(gallery_GD)) if rows is None else rows
     if rows < 1:
         raise UsageError(f"a block has {rows} rows, it must have at least 1")
     copies, originals = _repeated_rows(gallery_GD)
-    scores = np.empty((min(rows, len(query_QD)), len(gallery_GD)), dtype=np.float32)
+    shape = (min(rows, len(query_QD)), len(gallery_GD))
+    scores = [np.empty(shape, dtype=np.float32) for _ in range(1 if ahead is None else 2)]
     transposed = gallery_GD.T
-    for start in range(0, len(query_QD), rows):
+
+    def block_from(start: int) -> NDArray[np.float32]:
         part = query_QD[start : start + rows]
-        block = np.matmul(part, transposed, out=scores[: len(part)])
+        block = np.matmul(part, transposed, out=scores[start // rows % len(scores)][: len(part)])
         if len(copies):
             block[:, copies] = block[:, originals]
+        return block
+
+    starts = range(0, len(query_QD), rows)
+    if ahead is None:
+        yield from ((start, block_from(start)) for start in starts)
+        return
+    coming = ahead.submit(block_from, 0) if starts else None
+    for start in starts:
+        assert coming is not None
+        block = coming.result()
+        coming = ahead.submit(block_from, start + rows) if start + rows < len(query_QD) else None
         yield start, block
 
 
