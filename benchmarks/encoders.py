@@ -73,10 +73,10 @@ def ours(input_size: int, directory: Path) -> ImageTextEmbedder:
     config = embedder_config(
         "efficientnet-lite0",
         input_size=input_size,
-        dim=512,
-        network=NetworkConfig(head="none", aggregator="mean", aggregator_dim=512, concept_head=True),
+        dim=384,
+        network=NetworkConfig(head="none", aggregator="mean", aggregator_dim=384, concept_head=True),
         concepts=tuple(f"concept{i}" for i in range(CONCEPTS)),
-        text=text_config("gru", TextNetworkConfig(vocabulary=WORDS, width=300, hidden=512, heads=1, head="none")),
+        text=text_config("gru", TextNetworkConfig(vocabulary=WORDS, width=200, hidden=384, heads=1, head="none")),
     )
     network = build_image_text_embedder(config).eval()
     save_model(directory, network, config, tokenizer)

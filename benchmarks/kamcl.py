@@ -61,6 +61,7 @@ PUBLISHED_TEXT = {"width": 300, "hidden": 512, "heads": 1, "dropout": 0.0}
 CORRECTED: dict[str, Any] = {
     "model.aggregator": "channels",
     "model.dim": 512,
+    "model.aggregator_dim": 512,
     "model.head": "none",
     "text.encoder": "gru",
     "text.network": PUBLISHED_TEXT | {"head": "none"},
@@ -107,6 +108,10 @@ ROWS = (
     ),
     Row("final without triplet", {"objectives.triplet.weight": 0.0}),
     Row("final with one caption an image", {"text.per_image": 1}),
+    Row(
+        "final with a GRU and vectors of 512",
+        {"model.dim": 512, "model.aggregator_dim": 512, "text.network": PUBLISHED_TEXT | {"head": "none"}},
+    ),
     Row(
         "final with a smaller GRU and heads",
         HEADS | {"text.network": {"width": 256, "hidden": 256, "heads": 1, "dropout": 0.2}},
