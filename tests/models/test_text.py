@@ -164,16 +164,17 @@ def test_gru_by_hand() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 50])
-def test_gru_in_training_takes_texts_by_length(count: int) -> None:
+def test_gru_takes_texts_by_length(count: int) -> None:
     """In groups of like length, some of them empty: value and gradient of the whole batch at once."""
     encoder = small("gru", dropout=0.0)
+    assert isinstance(encoder, GruText)
     generator = torch.Generator().manual_seed(1)
     lengths = torch.randint(0, 9, (count,), generator=generator).tolist()
     texts = [torch.randint(3, 40, (length,), generator=generator).tolist() for length in lengths]
     found = []
-    for training in (False, True):
-        encoder.train(training).zero_grad()
-        vectors = encoder(*batch(*texts, [4] * 9))
+    for encode in (encoder._pooled, encoder):
+        encoder.zero_grad()
+        vectors = encode(*batch(*texts, [4] * 9))
         vectors.square().sum().backward()
         found.append([vectors, *(p.grad for p in encoder.parameters())])
     for grouped, whole in zip(*found, strict=True):
