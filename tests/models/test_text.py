@@ -164,9 +164,9 @@ def test_gru_by_hand() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 50])
-def test_gru_takes_texts_by_length(count: int) -> None:
+def test_gru_in_training_takes_texts_by_length(count: int) -> None:
     """In groups of like length, some of them empty: value and gradient of the whole batch at once."""
-    encoder = small("gru", dropout=0.0)
+    encoder = small("gru", dropout=0.0).train()
     assert isinstance(encoder, GruText)
     generator = torch.Generator().manual_seed(1)
     lengths = torch.randint(0, 9, (count,), generator=generator).tolist()

@@ -105,7 +105,8 @@ def test_every_contrast_trains(caption_recipe: Recipe, tmp_path: Path, contrast:
     recipe = dataclasses.replace(caption_recipe, objectives=ObjectivesConfig(contrast=contrast, overlap=True))
     train(changed(recipe, "trainer", epochs=6, validate_every=6), tmp_path / "run")
     rows = without_times(tmp_path / "run" / "metrics.csv")
-    assert rows[-1]["train/loss"] < rows[1]["train/loss"]  # a queue begins empty, and easy
+    # A queue begins empty, and easy: with one the second epoch is the hardest, without one the first.
+    assert rows[-1]["train/loss"] < 0.98 * max(row["train/loss"] for row in rows[:2])
 
 
 def published(recipe: Recipe) -> Recipe:

@@ -218,12 +218,12 @@ class GruText(TextEncoder):
         """Pooled states of the words."""
         if self.published:
             return self._pooled(tokens_NL, torch.ones_like(mask_NL))
-        lengths_N = mask_NL.sum(1).clamp(min=1)
-        whole = torch.onnx.is_in_onnx_export() or tokens_NL.device.type != "cpu"
-        if whole or (lengths_N == lengths_N[:1]).all():
+        if not self.training or tokens_NL.device.type != "cpu":
+            # Equal texts must tie to the bit, wherever they stand.
             return self._pooled(tokens_NL, mask_NL)
         # In the order of length and some at a time: most captions are half as long as the longest of a batch, and a
         # CPU takes as long over padding as over words.
+        lengths_N = mask_NL.sum(1).clamp(min=1)
         order_N = lengths_N.argsort(stable=True)
         pooled = [
             self._pooled(tokens_NL[some, :longest], mask_NL[some, :longest])
