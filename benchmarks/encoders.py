@@ -35,7 +35,9 @@ from terraseek.models import (
     text_config,
     word_tokenizer,
 )
+from terraseek.training import load_recipe
 
+RECIPE = Path(__file__).parent.parent / "recipes" / "rsicd10k-kamcl.toml"
 WORDS, CONCEPTS, LENGTH = 2_000, 512, 12  # a caption of RSICD has 11.5 words
 IMAGE_GOAL, TEXT_GOAL = 2.0, 20.0
 PUBLISHED = "published (ResNet-18, 256 px, GRU 2,400)"
@@ -70,13 +72,18 @@ def published() -> ImageTextEmbedder:
 def ours(input_size: int, directory: Path) -> ImageTextEmbedder:
     """The architecture of recipes/rsicd10k-kamcl.toml, written as a model directory too."""
     tokenizer = word_tokenizer(f"word{i}" for i in range(WORDS - 3))
+    recipe = load_recipe(RECIPE)
+    assert recipe.text is not None
+    model = recipe.model
     config = embedder_config(
-        "efficientnet-lite0",
+        model.backbone,
         input_size=input_size,
-        dim=384,
-        network=NetworkConfig(head="none", aggregator="mean", aggregator_dim=384, concept_head=True),
+        dim=model.dim,
+        network=NetworkConfig(
+            head=model.head, aggregator=model.aggregator, aggregator_dim=model.aggregator_dim, concept_head=True
+        ),
         concepts=tuple(f"concept{i}" for i in range(CONCEPTS)),
-        text=text_config("gru", TextNetworkConfig(vocabulary=WORDS, width=200, hidden=384, heads=1, head="none")),
+        text=text_config(recipe.text.encoder, TextNetworkConfig(vocabulary=WORDS, **recipe.text.network)),
     )
     network = build_image_text_embedder(config).eval()
     save_model(directory, network, config, tokenizer)

@@ -102,11 +102,14 @@ def test_resumed_equals_uninterrupted_bit_for_bit(caption_recipe: Recipe, tmp_pa
     ],
 )
 def test_every_contrast_trains(caption_recipe: Recipe, tmp_path: Path, contrast: ContrastConfig) -> None:
-    recipe = dataclasses.replace(caption_recipe, objectives=ObjectivesConfig(contrast=contrast, overlap=True))
+    # Without dropout, whose noise is as large as what so few steps learn.
+    quiet = TextSideConfig(network={"width": 12, "hidden": 12, "heads": 1, "dropout": 0.0}, per_image=2, least_count=1)
+    objectives = ObjectivesConfig(contrast=contrast, overlap=True)
+    recipe = dataclasses.replace(changed(caption_recipe, "model", dropout=0.0), text=quiet, objectives=objectives)
     train(changed(recipe, "trainer", epochs=6, validate_every=6), tmp_path / "run")
     rows = without_times(tmp_path / "run" / "metrics.csv")
-    # A queue begins empty, and easy: with one the second epoch is the hardest, without one the first.
-    assert rows[-1]["train/loss"] < 0.98 * max(row["train/loss"] for row in rows[:2])
+    first = 1 if contrast.queue else 0  # a queue begins empty, and easy
+    assert rows[-1]["train/loss"] < rows[first]["train/loss"]
 
 
 def published(recipe: Recipe) -> Recipe:

@@ -100,8 +100,7 @@ class Run:
                     self._rank_some(rows, block)
                 else:
                     parts = self._parts(rows)
-                    for _ in pool.map(self._rank_some, (rows[part] for part in parts), (block[part] for part in parts)):
-                        pass
+                    list(pool.map(self._rank_some, (rows[part] for part in parts), (block[part] for part in parts)))
                 for row, scores in zip(rows, block, strict=True):
                     if row in self.counted:
                         self._count(row, scores / (query_length * gallery_length))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,15 +134,11 @@ def similarity_blocks(
             block[:, copies] = block[:, originals]
         return block
 
-    starts = range(0, len(query_QD), rows)
-    if ahead is None:
-        yield from ((start, block_from(start)) for start in starts)
-        return
-    coming = ahead.submit(block_from, 0) if starts else None
-    for start in starts:
-        assert coming is not None
-        block = coming.result()
-        coming = ahead.submit(block_from, start + rows) if start + rows < len(query_QD) else None
+    coming: Future[NDArray[np.float32]] | None = None
+    for start in range(0, len(query_QD), rows):
+        block = block_from(start) if coming is None else coming.result()
+        if ahead is not None and start + rows < len(query_QD):
+            coming = ahead.submit(block_from, start + rows)
         yield start, block
 
 

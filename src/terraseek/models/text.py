@@ -225,11 +225,10 @@ class GruText(TextEncoder):
         # CPU takes as long over padding as over words.
         lengths_N = mask_NL.sum(1).clamp(min=1)
         order_N = lengths_N.argsort(stable=True)
-        pooled = [
-            self._pooled(tokens_NL[some, :longest], mask_NL[some, :longest])
-            for some in order_N.tensor_split(min(_LENGTH_GROUPS, len(order_N)))
-            for longest in lengths_N[some[-1:]].tolist()
-        ]
+        pooled = []
+        for some in order_N.chunk(_LENGTH_GROUPS):
+            longest = int(lengths_N[some].max())
+            pooled.append(self._pooled(tokens_NL[some, :longest], mask_NL[some, :longest]))
         return torch.cat(pooled)[order_N.argsort()]
 
     def _pooled(self, tokens_NL: Tensor, mask_NL: Tensor) -> Tensor:
