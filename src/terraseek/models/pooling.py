@@ -93,8 +93,9 @@ class GPO(nn.Module):
 
     def _sorted(self, features_NKD: Tensor) -> Tensor:
         """The values of each dimension in descending order, (N, K, D)."""
-        # In training alone: what is exported is traced, and numpy cannot be.
-        if self.training and features_NKD.device.type == "cpu" and features_NKD.dtype == torch.float32:
+        # What is exported is traced, and numpy cannot be.
+        traced = torch.onnx.is_in_onnx_export()
+        if not traced and features_NKD.device.type == "cpu" and features_NKD.dtype == torch.float32:
             sorted_NKD: Tensor = _SortedOnCPU.apply(features_NKD)  # type: ignore[no-untyped-call]
             return sorted_NKD
         return features_NKD.sort(dim=1, descending=True).values
