@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.models.test_text import PACKAGED
 from tests.training.test_run import changed, differing, without_times
 
 from terraseek.data import load_dataset
 from terraseek.encoders import load_encoder, read_model_config
 from terraseek.errors import ConfigError, DatasetError, UsageError
-from terraseek.models import load_image_text_model
+from terraseek.models import TextEmbedder, load_image_text_model
 from terraseek.training import (
     ContrastConfig,
     Knowledge,
@@ -215,6 +216,25 @@ def test_captions_of_other_images_that_read_alike(
     assert (pairs.relevance_NM[alike] == relevance).all()
     assert (pairs.valid_NM[alike] == counts).all()
     assert pairs.valid_NM[~alike].all()
+
+
+@PACKAGED
+def test_word_vectors_of_the_recipe(caption_recipe: Recipe) -> None:
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    tables = {}
+    for source in ("random", "minilm-l6"):
+        text = dataclasses.replace(caption_recipe.text, word_vectors=source)
+        plan = caption_plan(dataclasses.replace(caption_recipe, text=text), dataset, caption_recipe.data.cache)
+        assert isinstance(plan.task, ImageTextTask)
+        assert plan.task.text_keys is not None
+        tables[source] = plan.task.network.text.encoder.word.weight.detach()
+        keys = plan.task.text_keys.encoder
+        assert isinstance(keys, TextEmbedder)
+        torch.testing.assert_close(keys.encoder.word.weight.detach(), tables[source])  # begins as its original does
+    special = 3
+    torch.testing.assert_close(tables["minilm-l6"].std(), tables["random"].std(), rtol=0.1, atol=0)
+    assert (tables["minilm-l6"][special:] != tables["random"][special:]).all()
 
 
 def test_rarity_of_queries_is_computed_only_for_losses_that_use_it(

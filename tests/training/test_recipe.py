@@ -110,6 +110,12 @@ def test_a_training_on_captions_counts_every_objective_that_it_has() -> None:
         load_recipe(captions, ["loss.queue=64"])
 
 
+def test_word_vectors_come_from_one_place() -> None:
+    captions = RECIPES[0].parent / "rsicd10k-kamcl.toml"
+    with pytest.raises(ConfigError, match=r"text\.word_vectors are those of the packaged weights"):
+        load_recipe(captions, ["text.pretrained=true", "text.word_vectors=minilm-l6"])
+
+
 def test_label_aware_needs_a_batch_that_holds_it() -> None:
     with pytest.raises(ConfigError, match=r"labels \* per_label is 40, more than the batch_size of 32"):
         SamplerConfig(kind="label-aware", batch_size=32, labels=10, per_label=4)

@@ -28,6 +28,7 @@ from .text import (
 )
 from .vocabulary import split_words, word_tokenizer
 from .weights import adapt_bands, convert_weights
+from .word_vectors import begin_with_meanings, minilm_word_vectors
 
 __all__ = [
     "BACKBONES",
@@ -52,6 +53,7 @@ __all__ = [
     "TextNetworkConfig",
     "TransformerText",
     "adapt_bands",
+    "begin_with_meanings",
     "build_backbone",
     "build_embedder",
     "build_image_text_embedder",
@@ -63,6 +65,7 @@ __all__ = [
     "load_model",
     "masked_mean",
     "minilm_tokenizer_file",
+    "minilm_word_vectors",
     "position_codes",
     "save_model",
     "split_words",

@@ -76,10 +76,12 @@ class TextEncoder(nn.Module):
     Attributes:
         dim: number of features F.
         vocabulary: number of tokens it knows.
+        word: its table of word vectors.
     """
 
     dim: int
     vocabulary: int
+    word: nn.Embedding
 
     def forward(self, tokens_NL: Tensor, mask_NL: Tensor) -> Tensor:
         """Features, (N, F); a text without any token has features too."""

@@ -17,7 +17,7 @@ from ..data import ImageDataset
 from ..encoders import ModelConfig, TextConfig
 from ..errors import ConfigError, DatasetError
 from ..losses import ConceptAlignment, ContrastiveLoss, LabelStatistics, build_cross_modal_loss, build_loss
-from ..models import ImageTextEmbedder, TextNetworkConfig, build_image_text_embedder
+from ..models import ImageTextEmbedder, TextNetworkConfig, begin_with_meanings, build_image_text_embedder
 from ..typing import LabelArray
 from .caption_evaluation import evaluate_captions
 from .caption_sections import TextSideConfig
@@ -53,7 +53,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     most = recipe.text.max_tokens
     table = CaptionTable.build(captions, tokenizer, most)
     validation = CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most)
-    task = _task(recipe, data, config, table, validation, knowledge)
+    task = _task(recipe, data, config, tokenizer, table, validation, knowledge)
     data = keep_fronts(task, data, recipe, cache)
     return Plan(
         data=data,
@@ -131,6 +131,7 @@ def _task(
     recipe: Recipe,
     data: ImageData,
     config: ModelConfig,
+    tokenizer: Tokenizer,
     captions: CaptionTable,
     validation: CaptionTable,
     knowledge: Knowledge | None,
@@ -138,9 +139,8 @@ def _task(
     """Network and losses as the recipe asks for them."""
     text, published = recipe.text, recipe.objectives.variant == "published"
     assert text is not None
-    build = partial(build_image_text_embedder, config, recipe.model.initial_weights, text.pretrained)
-    network = build()
-    drawn_apart = build() if published and recipe.objectives.contrast.momentum else None
+    network = _network(recipe, config, tokenizer)
+    drawn_apart = _network(recipe, config, tokenizer) if published and recipe.objectives.contrast.momentum else None
     concepts = _targets(recipe, knowledge, data.train.names) if knowledge else None
     if concepts is not None and not published:
         _begin_at_frequency(network, concepts)
@@ -161,6 +161,15 @@ def _task(
         frozen=recipe.model.freeze,
         seed=recipe.seed,
     )
+
+
+def _network(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> ImageTextEmbedder:
+    """Both sides before the first step."""
+    assert recipe.text is not None
+    network = build_image_text_embedder(config, recipe.model.initial_weights, recipe.text.pretrained)
+    if recipe.text.word_vectors == "minilm-l6":
+        begin_with_meanings(network.text.encoder.word, tokenizer)
+    return network
 
 
 def _targets(recipe: Recipe, knowledge: Knowledge, names: Sequence[str]) -> ConceptTargets:

@@ -28,6 +28,8 @@ class TextSideConfig:
         pretrained: start from packaged weights, which "minilm-l6" has.
         network: sizes of the encoder and its head, fields of `terraseek.models.TextNetworkConfig`; the vocabulary
             follows from the captions.
+        word_vectors: what the word vectors of an encoder without packaged weights begin as: "random", or "minilm-l6",
+            those that `terraseek.models.begin_with_meanings` takes from MiniLM-L6.
         max_tokens: longer captions are cut.
         least_count: words that occur less often in the training captions are unknown to the vocabulary; tokenizers
             that come with weights have their own.
@@ -38,6 +40,7 @@ class TextSideConfig:
     encoder: str = "gru"
     pretrained: bool = False
     network: dict[str, Any] = field(default_factory=dict)
+    word_vectors: Literal["random", "minilm-l6"] = "random"
     max_tokens: int = 32
     least_count: int = 2
     per_image: int = 1
@@ -46,6 +49,10 @@ class TextSideConfig:
     def __post_init__(self) -> None:
         # A token marks the start, so that one alone would leave no room for a word.
         at_least(self, max_tokens=2, least_count=1, per_image=1, lr=0)
+        check(
+            not self.pretrained or self.word_vectors == "random",
+            "text.word_vectors are those of the packaged weights where text.pretrained is true: leave one of them out",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
