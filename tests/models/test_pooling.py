@@ -148,3 +148,11 @@ def test_what_is_exported_sorts_as_all_else_does(monkeypatch: pytest.MonkeyPatch
             torch.testing.assert_close(pool(features), both[0])
     torch.testing.assert_close(pooled[True], pooled[False])
     torch.testing.assert_close(gradients[True], gradients[False])
+
+
+def test_not_a_number_is_not_hidden_behind_padding() -> None:
+    """numpy sorts NaN last, where padding stands."""
+    features = torch.randn(2, 6, 3)
+    features[1, 0, 2] = torch.nan
+    pooled = GPO()(features, torch.tensor([6, 3]))
+    assert pooled.isnan().nonzero().tolist() == [[1, 2]]

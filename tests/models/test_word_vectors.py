@@ -7,10 +7,17 @@ import torch
 from tests.models.test_text import PACKAGED
 from torch import nn
 
-from terraseek.errors import MissingExtraError
-from terraseek.models import begin_with_meanings, minilm_word_vectors, word_tokenizer
+from terraseek.errors import MissingExtraError, UsageError
+from terraseek.models import init_word_vectors, minilm_word_vectors, word_tokenizer
 
 WORDS = ["sea", "airplane", "ocean", "road", "aircraft", "highway"]
+
+
+def gram(vectors_ND: torch.Tensor) -> torch.Tensor:
+    """Products of the centred vectors, but for one factor."""
+    centred = vectors_ND - vectors_ND.mean(0)
+    products = centred @ centred.T
+    return products / products.trace()
 
 
 @PACKAGED
@@ -33,24 +40,40 @@ class TestWordVectors:
         torch.manual_seed(0)
         table = nn.Embedding(9, 12)
         before = table.weight.detach().clone()
-        begin_with_meanings(table, word_tokenizer(WORDS))
+        init_word_vectors(table, word_tokenizer(WORDS))
         after = table.weight.detach()
         torch.testing.assert_close(after[:3], before[:3])
         # Six centred vectors span five dimensions, so nothing is lost: the Gram matrix but for one factor.
-        vectors = minilm_word_vectors(WORDS)
-        centred = vectors - vectors.mean(0)
-        gram, got = centred @ centred.T, after[3:, :6] @ after[3:, :6].T
-        torch.testing.assert_close(got / got.trace(), gram / gram.trace(), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(after[3:, :6].std(), before.std(), rtol=1e-4, atol=0)
-        torch.testing.assert_close(after[3:, 6:], before[3:, 6:])
+        torch.testing.assert_close(gram(after[3:, :5]), gram(minilm_word_vectors(WORDS)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(after[3:, :5].std(), before.std(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(after[3:, 5:], before[3:, 5:])
 
     def test_a_narrow_table_takes_the_first_components(self) -> None:
         table = nn.Embedding(9, 2)
-        begin_with_meanings(table, word_tokenizer(WORDS))
+        init_word_vectors(table, word_tokenizer(WORDS))
         vectors = minilm_word_vectors(WORDS)
         best = torch.linalg.svdvals(vectors - vectors.mean(0))[:2]
         found = torch.linalg.svdvals(table.weight.detach()[3:])
         torch.testing.assert_close(found / found[0], best / best[0], rtol=1e-4, atol=1e-5)
+
+    def test_random_numbers_of_the_caller_stay_as_they_are(self) -> None:
+        torch.manual_seed(1)
+        expected = torch.rand(3)
+        torch.manual_seed(1)
+        init_word_vectors(nn.Embedding(9, 4, _weight=torch.zeros(9, 4)), word_tokenizer(WORDS))
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_one_word_has_no_component(self) -> None:
+        table = nn.Embedding(4, 12)
+        before = table.weight.detach().clone()
+        init_word_vectors(table, word_tokenizer(["sea"]))
+        torch.testing.assert_close(table.weight.detach(), before)
+
+    def test_another_number_of_rows_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="9 tokens for a table of 8 word vectors"):
+            init_word_vectors(nn.Embedding(8, 2), word_tokenizer(WORDS))
+        with pytest.raises(UsageError, match="there are no words"):
+            minilm_word_vectors([])
 
 
 def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

