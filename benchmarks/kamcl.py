@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
+import itertools
 import json
 import os
 import tomllib
@@ -65,6 +66,7 @@ CORRECTED: dict[str, Any] = {
     "model.head": "none",
     "text.encoder": "gru",
     "text.network": PUBLISHED_TEXT | {"head": "none"},
+    "text.word_vectors": "random",
     "text.per_image": 1,
     "objectives.overlap": False,
     "objectives.contrast.loss": "info-nce",
@@ -88,6 +90,12 @@ ROWS = (
     Row("published", PUBLISHED, SEEDS),
     Row("corrected", CORRECTED, SEEDS),
     Row("final", {}, SEEDS),
+    Row("final with random word vectors", {"text.word_vectors": "random"}, SEEDS),
+    Row(
+        "final with two groups of blocks trained",
+        {"model.freeze": ["conv_stem", "bn1", *(f"blocks.{group}" for group in range(5))]},
+        SEEDS,
+    ),
     Row("published, with heads and 256 dimensions", PUBLISHED_256),
     Row("corrected, with heads and 256 dimensions", CORRECTED_256),
     Row("corrected + mean aggregator", CORRECTED | {"model.aggregator": "mean"}),
@@ -97,7 +105,10 @@ ROWS = (
         "corrected + graded relevance",
         CORRECTED | {"objectives.overlap": True, "objectives.contrast.loss": "graded"},
     ),
-    Row("final without aggregator", {"model.aggregator": "none", "model.head": "mlp"}),
+    Row(
+        "final with random word vectors, without aggregator",
+        {"text.word_vectors": "random", "model.aggregator": "none", "model.head": "mlp"},
+    ),
     Row("final without concepts (no KAL)", {"objectives.alignment.weight": 0.0}),
     Row("final in one step", {"objectives.alignment.first_epoch": 0}),
     Row("final without graded relevance", {"objectives.overlap": False, "objectives.contrast.loss": "info-nce"}),
@@ -122,7 +133,7 @@ ROWS = (
     ),
     Row(
         "final with MiniLM-L6",
-        {"text.encoder": "minilm-l6", "text.pretrained": True, "text.network": {}},
+        {"text.encoder": "minilm-l6", "text.pretrained": True, "text.network": {}, "text.word_vectors": "random"},
     ),
 )
 JOINT = Row("final with label sets in the batch", {"objectives.labels.weight": 0.2})  # UCM-Captions has labels
@@ -261,24 +272,26 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs", "kamcl"), help="run folders and decoded pixels")
     parser.add_argument("--stage", choices=("main", "ablation", "report", "all"), default="all")
     parser.add_argument("--datasets", nargs="+", choices=tuple(SCHEDULE), default=tuple(SCHEDULE))
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the rows published, corrected, final")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the rows that have three")
     parser.add_argument("--rows", nargs="+", help="only these rows, by name")
-    parser.add_argument("--size", type=int, default=SIZE, help="input size in pixels")
+    parser.add_argument("--size", type=int, nargs="+", default=(SIZE,), help="input sizes in pixels, a table for each")
     parser.add_argument("--epochs", type=int, help="in place of the schedule of each data set")
-    parser.add_argument("--quick", action="store_true", help="three rows, UCM-Captions, one seed, three epochs, 64 px")
+    parser.add_argument(
+        "--quick", action="store_true", help="the main rows on UCM-Captions, one seed, three epochs, 64 px"
+    )
     parser.add_argument("--markdown", type=Path, help="also write the tables to this page, between its marks")
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("give --data, the folder that holds ucm/, rsicd/ and aid/ (or set TERRASEEK_DATA)")
     if arguments.quick:
-        arguments.datasets, arguments.seeds, arguments.size, arguments.epochs = ("ucm-captions",), (0,), 64, 3
+        arguments.datasets, arguments.seeds, arguments.size, arguments.epochs = ("ucm-captions",), (0,), (64,), 3
         arguments.stage = "main"
         arguments.out = arguments.out.with_name("kamcl-quick.json")
     store = Store(arguments.out, kept_only=arguments.stage == "report")
     tables = []
-    for name in arguments.datasets:
+    for name, size in itertools.product(arguments.datasets, arguments.size):
         epochs = arguments.epochs or SCHEDULE[name]
-        study = Study(store, Path(arguments.data), arguments.runs, name, arguments.size, epochs)
+        study = Study(store, Path(arguments.data), arguments.runs, name, size, epochs)
         assert study.dataset is not None
         rows = tuple(row for row in rows_of(name) if arguments.stage != "main" or len(row.seeds) > 1)
         # Seed by seed: the comparison of the three is whole as early as it can be.
@@ -290,11 +303,10 @@ def main() -> None:
         for row in wanted if arguments.stage in ("ablation", "all") else ():
             if len(row.seeds) == 1:
                 study.finish(row, row.seeds[0])
-        store_only = Store(arguments.out, kept_only=True)
-        study.store = store_only
+        study.store = Store(arguments.out, kept_only=True)
         splits = "/".join(str(count) for count in study.dataset.splits.values())
         tables.append(
-            f"## {name}: train/val/test {splits}, split {study.dataset.split_hash[:12]}, {arguments.size} px, "
+            f"## {name}: train/val/test {splits}, split {study.dataset.split_hash[:12]}, {size} px, "
             f"{epochs} epochs, {describe_machine()}"
         )
         tables.append(study.table(rows))
