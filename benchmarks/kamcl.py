@@ -105,10 +105,7 @@ ROWS = (
         "corrected + graded relevance",
         CORRECTED | {"objectives.overlap": True, "objectives.contrast.loss": "graded"},
     ),
-    Row(
-        "final with random word vectors, without aggregator",
-        {"text.word_vectors": "random", "model.aggregator": "none", "model.head": "mlp"},
-    ),
+    Row("final without aggregator", {"model.aggregator": "none", "model.head": "mlp"}),
     Row("final without concepts (no KAL)", {"objectives.alignment.weight": 0.0}),
     Row("final in one step", {"objectives.alignment.first_epoch": 0}),
     Row("final without graded relevance", {"objectives.overlap": False, "objectives.contrast.loss": "info-nce"}),
