@@ -235,7 +235,7 @@ class Study:
         }
 
     def table(self, rows: tuple[Row, ...], against: str = "final") -> str:
-        """Means and deviations over seeds; the difference to `against` over the seeds that both have."""
+        """Means and deviations over seeds, the difference to `against` over those that both have; "" without runs."""
         found: dict[str, dict[int, dict[str, float]]] = {}
         for row in rows:
             for seed in row.seeds:
@@ -243,6 +243,8 @@ class Study:
                     found.setdefault(row.name, {})[seed] = self.finish(row, seed)
                 except MissingError:
                     continue
+        if not found:
+            return ""
         head = (*COLUMNS, "seeds", f"{against} minus this, mR (95 %)")
         lines = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
         for name, runs in found.items():
@@ -302,11 +304,12 @@ def main() -> None:
                 study.finish(row, row.seeds[0])
         study.store = Store(arguments.out, kept_only=True)
         splits = "/".join(str(count) for count in study.dataset.splits.values())
-        tables.append(
-            f"## {name}: train/val/test {splits}, split {study.dataset.split_hash[:12]}, {size} px, "
-            f"{epochs} epochs, {describe_machine()}"
+        heading = (
+            f"## {name}: train/val/test {splits}, split {study.dataset.split_hash[:12]}, {size} px, {epochs} epochs, "
+            f"{describe_machine()}"
         )
-        tables.append(study.table(rows))
+        if table := study.table(rows):
+            tables += [heading, table]
     print("\n\n".join(tables))
     if arguments.markdown:
         write_tables(arguments.markdown, "\n\n".join(tables))

@@ -70,6 +70,22 @@ def test_runs_are_fresh_when_concepts_or_captions_change(
     assert key() != known
 
 
+@pytest.mark.data
+def test_a_table_has_the_rows_that_are_kept(kamcl: ModuleType, terraseek_data: Path, tmp_path: Path) -> None:
+    rows = {row.name: row for row in kamcl.ROWS}
+    study = kamcl.Study(kamcl.Store(tmp_path / "kamcl.json"), terraseek_data, tmp_path, "ucm-captions", 96, 4)
+    for seed, score in enumerate((40.0, 42.0)):
+        study.store.put(study.config(rows["final"], seed), {"scores": dict.fromkeys(kamcl.COLUMNS, score)})
+    study.store.put(study.config(rows["corrected"], 0), {"scores": dict.fromkeys(kamcl.COLUMNS, 39.0)})
+    study.store = kamcl.Store(tmp_path / "kamcl.json", kept_only=True)
+    corrected, final = study.table(kamcl.ROWS).splitlines()[2:]
+    assert final.startswith("| final | 41.0 |")
+    assert "| 41.0 ± 1.4 | 2 |" in final
+    assert corrected.endswith("| 1 | +1.00 |")
+    study.store = kamcl.Store(tmp_path / "none.json", kept_only=True)
+    assert study.table(kamcl.ROWS) == ""
+
+
 def test_schedules_follow_the_epochs(kamcl: ModuleType) -> None:
     by_name = {row.name: row for row in kamcl.ROWS}
     published = kamcl.recipe_of(by_name["published"], "rsicd-10k", train_images=1234, seed=2, size=96, epochs=8)
