@@ -36,7 +36,7 @@ from terraseek.models import (
     text_config,
     word_tokenizer,
 )
-from terraseek.training import load_recipe
+from terraseek.training import Recipe, load_recipe
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "rsicd10k-kamcl.toml"
 WORDS, CONCEPTS, LENGTH = 2_000, 512, 12  # a caption of RSICD has 11.5 words
@@ -70,10 +70,9 @@ def published() -> ImageTextEmbedder:
     return build_image_text_embedder(config).eval()
 
 
-def ours(input_size: int, directory: Path) -> ImageTextEmbedder:
-    """The architecture of recipes/rsicd10k-kamcl.toml, written as a model directory too."""
+def ours(recipe: Recipe, input_size: int, directory: Path) -> ImageTextEmbedder:
+    """The recipe's architecture, written as a model directory too."""
     tokenizer = word_tokenizer(f"word{i}" for i in range(WORDS - 3))
-    recipe = load_recipe(RECIPE)
     assert recipe.text is not None
     model = recipe.model
     config = embedder_config(
@@ -133,11 +132,11 @@ def main() -> None:
     torch.set_num_threads(1)
     counts = {"image": arguments.images, "text": arguments.texts}
     rows = {PUBLISHED: steps_of(published(), 256, **_plural(counts))}
+    recipe = load_recipe(RECIPE)
     with tempfile.TemporaryDirectory() as folder:
-        trained_at = load_recipe(RECIPE).model.input_size
-        for size in sorted({trained_at, *arguments.sizes}):
+        for size in sorted({recipe.model.input_size, *arguments.sizes}):
             directory = Path(folder, str(size))
-            network = ours(size, directory)
+            network = ours(recipe, size, directory)
             rows[f"ours, {size} px, torch"] = steps_of(network, size, **_plural(counts))
             rows[f"ours, {size} px, ONNX with preprocessing"] = onnx_steps(directory, **_plural(counts))
         table = measure(rows, counts, arguments.rounds)
