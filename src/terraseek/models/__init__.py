@@ -24,6 +24,7 @@ from .text import (
     TextNetworkConfig,
     TransformerText,
     build_text_encoder,
+    minilm_tokenizer,
     minilm_tokenizer_file,
 )
 from .vocabulary import split_words, word_tokenizer
@@ -64,6 +65,7 @@ __all__ = [
     "load_image_text_model",
     "load_model",
     "masked_mean",
+    "minilm_tokenizer",
     "minilm_tokenizer_file",
     "minilm_word_vectors",
     "position_codes",

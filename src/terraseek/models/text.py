@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +25,7 @@ __all__ = [
     "TextNetworkConfig",
     "TransformerText",
     "build_text_encoder",
+    "minilm_tokenizer",
     "minilm_tokenizer_file",
 ]
 
@@ -289,6 +291,18 @@ def build_text_encoder(
         state = encoder.canonical_names(state)
     load_named(encoder, state, str(pretrained), name)
     return encoder
+
+
+def minilm_tokenizer() -> Tokenizer:
+    """The tokenizer that belongs to MiniLM-L6's packaged weights; it neither cuts nor pads.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    tokenizer = Tokenizer.from_file(str(minilm_tokenizer_file()))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def minilm_tokenizer_file() -> Path:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from .text import build_text_encoder, minilm_tokenizer_file
+from .text import build_text_encoder, minilm_tokenizer
 
 __all__ = ["init_word_vectors", "minilm_word_vectors"]
 
@@ -28,8 +28,7 @@ def minilm_word_vectors(words: Sequence[str]) -> Tensor:
     """
     if not words:
         raise UsageError("there are no words to take vectors of")
-    tokenizer = Tokenizer.from_file(str(minilm_tokenizer_file()))
-    tokenizer.no_truncation()
+    tokenizer = minilm_tokenizer()
     tokenizer.enable_padding()
     # Weights are drawn before the packaged ones replace them: not from the caller's random numbers.
     with torch.random.fork_rng(devices=[]):

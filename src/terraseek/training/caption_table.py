@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import DatasetError
 from ..losses import number_captions
-from ..models import minilm_tokenizer_file, split_words, word_tokenizer
+from ..models import minilm_tokenizer, split_words, word_tokenizer
 from ..texts import normalise_caption
 from .caption_sections import TextSideConfig
 
@@ -129,10 +129,7 @@ def caption_tokenizer(config: TextSideConfig, captions: Sequence[Sequence[str]])
         MissingExtraError: the package with the weights is not installed.
     """
     if config.pretrained:
-        tokenizer = Tokenizer.from_file(str(minilm_tokenizer_file()))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        return minilm_tokenizer()
     counts = Counter(word for each in captions for text in each for word in split_words(text))
     words = sorted(
         (word for word, count in counts.items() if count >= config.least_count), key=lambda w: (-counts[w], w)
