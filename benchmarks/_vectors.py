@@ -10,13 +10,15 @@ __all__ = ["KINDS", "clustered", "likeness", "noise"]
 
 CENTRES = 1_000
 
+Seed = int | tuple[int, ...]
+
 
 def spectral(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
     """Gaussian rows whose variance falls along the axes as that of embeddings does along their principal ones."""
     return rng.standard_normal((count, dim), dtype=np.float32) * (1 + np.arange(dim, dtype=np.float32)) ** -0.5
 
 
-def clustered(count: int, dim: int, seed: int) -> np.ndarray:
+def clustered(count: int, dim: int, seed: Seed) -> np.ndarray:
     """Unit rows around 1,000 centres, of which some have a thousand times the rows of others."""
     centres = spectral(np.random.default_rng(0), CENTRES, dim)
     share = 1 / np.arange(1, CENTRES + 1)
@@ -25,7 +27,7 @@ def clustered(count: int, dim: int, seed: int) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def noise(count: int, dim: int, seed: int) -> np.ndarray:
+def noise(count: int, dim: int, seed: Seed) -> np.ndarray:
     """Unit rows in every direction alike."""
     rows = np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -9,7 +9,7 @@
 Each size is one archive; every figure of a part comes from one run on the same vectors, and contestants take turns
 query by query, so that ratios hold whatever else the machine was doing. Times are medians. The processor time is given
 too: on a busy machine it tells what an idle one would need. Without --work everything is made in a temporary folder;
-with it archives, vectors and indexes stay there with what their making cost, and a later run goes on from them.
+with it archives and indexes stay there with what their making cost, and a later run goes on from them.
 
 Two kinds of vectors. "clustered" has the spectrum and the neighbour distances of real embeddings (--like shows it); it
 is what the figures speak of. "noise" is uniform on the sphere, where no index can be good; its recall is given beside,
@@ -49,12 +49,16 @@ CANDIDATES = (64, 128, 256)
 PARTS = ("build", "searches", "changes", "index", "ann", "noise")
 
 
+def record_id(at: int) -> str:
+    return f"scene{at // 900:06d}/{at:09d}"
+
+
 def records(first: int, count: int) -> list[Record]:
     """Chips of scenes of 900; one in a hundred is rare: the filter that the figures speak of."""
     corners = np.random.default_rng(first).uniform([-180, -85], [179.9, 84.9], (count, 2))
     return [
         Record(
-            id=f"scene{at // 900:06d}/{at:09d}",
+            id=record_id(at),
             source=f"s3://imagery/scene{at // 900:06d}.tif",
             window=(at % 30 * 64, at // 30 % 30 * 64, 64, 64),
             footprint=shapely.box(west, south, west + 0.01, south + 0.01),
@@ -104,19 +108,23 @@ class Subject:
     count: int
     dim: int
 
-    @property
-    def vectors(self) -> np.ndarray:
-        """All its vectors, in memory."""
-        path = self.folder / "vectors.npy"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, KINDS[self.kind](self.count, self.dim, 1))
-        rows: np.ndarray = np.load(path)
-        return rows
+    def slices(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Its vectors and the place of the first of each slice, drawn anew: the largest sizes fit no memory twice."""
+        for first in range(0, self.count, BATCH):
+            yield first, KINDS[self.kind](min(BATCH, self.count - first), self.dim, (1, first))
 
     def queries(self, count: int = QUERIES) -> np.ndarray:
         """Vectors of the same kind that are not in the archive."""
         return KINDS[self.kind](count, self.dim, 2)
+
+    def nearest(self, queries: np.ndarray, k: int) -> list[set[str]]:
+        """The ids of the k records nearest to each query, by bare faiss: what an index is judged by."""
+        heap = faiss.ResultHeap(len(queries), k, keep_max=True)
+        for first, vectors in self.slices():
+            scores, places = faiss.knn(queries, vectors, k, faiss.METRIC_INNER_PRODUCT)
+            heap.add_result(scores, places + first)
+        heap.finalize()
+        return [{record_id(at) for at in places} for places in heap.I.tolist()]
 
     def open(self) -> Archive:
         """The archive at rest: for a second after a change every call looks for further ones, which costs a little."""
@@ -136,19 +144,16 @@ class Subject:
         return self.once("build", self._build)
 
     def _build(self) -> Figures:
-        vectors = self.vectors
         shutil.rmtree(self.folder / "archive", ignore_errors=True)  # one that was not finished
         archive = Archive.create(self.folder / "archive", ModelIdentity(fingerprint="benchmark", dim=self.dim))
-
-        def fill() -> None:
-            for first in range(0, len(vectors), BATCH):
-                last = min(len(vectors), first + BATCH)
-                archive.add(records(first, last - first), vectors[first:last])
-
-        figures = timed("build", fill)
+        spent = [
+            timed("build", lambda first=first, vectors=vectors: archive.add(records(first, len(vectors)), vectors))
+            for first, vectors in self.slices()
+        ]
+        figures = {name: sum(each[name] for each in spent) for name in spent[0]}
         size = archive.compact().bytes_after
         assert size is not None
-        return figures | {"bytes_per_record": size / len(vectors)}
+        return figures | {"bytes_per_record": size / self.count}
 
     def index(self) -> Figures:
         return self.once("index", lambda: timed("index_build", self.open().build_index))
@@ -156,11 +161,11 @@ class Subject:
 
 def searches(subject: Subject) -> Figures:
     """Opening, and exact search beside bare faiss."""
-    queries, vectors = subject.queries(), subject.vectors
+    queries = subject.queries()
     faiss.omp_set_num_threads(1)
     bare = faiss.IndexFlatIP(subject.dim)
-    bare.add(vectors)
-    del vectors
+    for _, vectors in subject.slices():
+        bare.add(vectors)
     resident = memory()
     archive = subject.open()
     figures = timed("open_and_first_search", lambda: Archive.open(archive.uri).search(queries[0], 10).records())
@@ -216,7 +221,7 @@ def ann(subject: Subject) -> Figures:
         },
         queries[:QUERIES],
     )
-    exact = [set(archive.search(q, 10).ids) for q in queries]
+    exact = subject.nearest(queries, 10)
     for candidates in (*CANDIDATES, EF):
         with patch("terraseek.archive.ann.EF", candidates):
             found = [set(archive.search(q, 10, mode="ann").ids) for q in queries]
