@@ -45,11 +45,12 @@ SIZE = 160
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the tables: what differs from the recipe, as dotted keys."""
+    """A line of the tables: what differs from the recipe, as dotted keys, and the row that it is compared with."""
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
+    against: str = "final"
 
 
 PUBLISHED_TEXT = {"width": 300, "hidden": 512, "heads": 1, "dropout": 0.0}
@@ -68,6 +69,7 @@ CORRECTED: dict[str, Any] = {
     "text.network": PUBLISHED_TEXT | {"head": "none"},
     "text.word_vectors": "random",
     "text.per_image": 1,
+    "text.query_bank": 0,
     "objectives.overlap": False,
     "objectives.contrast.loss": "info-nce",
     "objectives.contrast.weight": 10.0,
@@ -85,19 +87,23 @@ PUBLISHED = CORRECTED | FAULTS | {"text.network": PUBLISHED_TEXT | {"head": "non
 HEADS = {"model.dim": 256, "model.head": "mlp"}
 CORRECTED_256 = CORRECTED | HEADS | {"text.network": PUBLISHED_TEXT}
 PUBLISHED_256 = PUBLISHED | HEADS | {"text.network": PUBLISHED_TEXT | {"variant": "published"}}
+UNBANKED = {"text.query_bank": 0}
 LIVE = {"objectives.contrast.queue": 0, "objectives.contrast.momentum": 0.0}
+
+
+def unbanked(change: str, changes: dict[str, Any], seeds: tuple[int, ...] = SEEDS[:1]) -> Row:
+    """A change of the final method without its query bank; compared with that."""
+    return Row(f"unbanked {change}", UNBANKED | changes, seeds, against="unbanked")
+
+
 ROWS = (
     Row("published", PUBLISHED, SEEDS),
     Row("corrected", CORRECTED, SEEDS),
     Row("final", {}, SEEDS),
-    Row("final with random word vectors", {"text.word_vectors": "random"}, SEEDS),
-    Row(
-        "final with two groups of blocks trained",
-        {"model.freeze": ["conv_stem", "bn1", *(f"blocks.{group}" for group in range(5))]},
-        SEEDS,
-    ),
+    Row("unbanked", UNBANKED, SEEDS),
     Row("published, with heads and 256 dimensions", PUBLISHED_256),
     Row("corrected, with heads and 256 dimensions", CORRECTED_256),
+    Row("corrected + query bank", CORRECTED | {"text.query_bank": 2048}),
     Row("corrected + mean aggregator", CORRECTED | {"model.aggregator": "mean"}),
     Row("corrected + contrast of live encoders", CORRECTED | LIVE),
     Row("corrected + three captions an image", CORRECTED | {"text.per_image": 3}),
@@ -105,35 +111,42 @@ ROWS = (
         "corrected + graded relevance",
         CORRECTED | {"objectives.overlap": True, "objectives.contrast.loss": "graded"},
     ),
-    Row("final without aggregator", {"model.aggregator": "none", "model.head": "mlp"}),
-    Row("final without concepts (no KAL)", {"objectives.alignment.weight": 0.0}),
-    Row("final in one step", {"objectives.alignment.first_epoch": 0}),
-    Row("final without graded relevance", {"objectives.overlap": False, "objectives.contrast.loss": "info-nce"}),
-    Row("final without queue and momentum (no MCL)", LIVE),
-    Row(
-        "final with the sigmoid loss",
+    unbanked("with random word vectors", {"text.word_vectors": "random"}, SEEDS),
+    unbanked(
+        "with two groups of blocks trained",
+        {"model.freeze": ["conv_stem", "bn1", *(f"blocks.{group}" for group in range(5))]},
+        SEEDS,
+    ),
+    unbanked("with EfficientNet-Lite2", {"model.backbone": "efficientnet-lite2"}, SEEDS),
+    unbanked("without aggregator", {"model.aggregator": "none", "model.head": "mlp"}),
+    unbanked("without concepts (no KAL)", {"objectives.alignment.weight": 0.0}),
+    unbanked("in one step", {"objectives.alignment.first_epoch": 0}),
+    unbanked("without graded relevance", {"objectives.overlap": False, "objectives.contrast.loss": "info-nce"}),
+    unbanked("without queue and momentum (no MCL)", LIVE),
+    unbanked(
+        "with the sigmoid loss",
         {"objectives.contrast.loss": "sigmoid", "objectives.contrast.options": {}, "objectives.overlap": False},
     ),
-    Row("final without triplet", {"objectives.triplet.weight": 0.0}),
-    Row("final with one caption an image", {"text.per_image": 1}),
-    Row(
-        "final with a GRU and vectors of 512",
+    unbanked("without triplet", {"objectives.triplet.weight": 0.0}),
+    unbanked("with one caption an image", {"text.per_image": 1}),
+    unbanked(
+        "with a GRU and vectors of 512",
         {"model.dim": 512, "model.aggregator_dim": 512, "text.network": PUBLISHED_TEXT | {"head": "none"}},
     ),
-    Row(
-        "final with a smaller GRU and heads",
+    unbanked(
+        "with a smaller GRU and heads",
         HEADS | {"text.network": {"width": 256, "hidden": 256, "heads": 1, "dropout": 0.2}},
     ),
-    Row(
-        "final with a transformer",
+    unbanked(
+        "with a transformer",
         {"text.encoder": "transformer", "text.network": {"width": 256, "hidden": 512, "layers": 2, "heads": 4}},
     ),
-    Row(
-        "final with MiniLM-L6",
+    unbanked(
+        "with MiniLM-L6",
         {"text.encoder": "minilm-l6", "text.pretrained": True, "text.network": {}, "text.word_vectors": "random"},
     ),
 )
-JOINT = Row("final with label sets in the batch", {"objectives.labels.weight": 0.2})  # UCM-Captions has labels
+JOINT = unbanked("with label sets in the batch", {"objectives.labels.weight": 0.2})  # UCM-Captions has labels
 
 
 def rows_of(dataset: str) -> tuple[Row, ...]:
@@ -234,8 +247,11 @@ class Study:
             "machine": describe_machine(),
         }
 
-    def table(self, rows: tuple[Row, ...], against: str = "final") -> str:
-        """Means and deviations over seeds, the difference to `against` over those that both have; "" without runs."""
+    def table(self, rows: tuple[Row, ...]) -> str:
+        """Means and deviations over seeds, the difference to what a row is compared with over those that both have.
+
+        Empty where there are no runs.
+        """
         found: dict[str, dict[int, dict[str, float]]] = {}
         for row in rows:
             for seed in row.seeds:
@@ -245,7 +261,8 @@ class Study:
                     continue
         if not found:
             return ""
-        head = (*COLUMNS, "seeds", f"{against} minus this, mR (95 %)")
+        head = (*COLUMNS, "seeds", "final (unbanked) minus this, mR (95 %)")
+        against = {row.name: row.against for row in rows}
         lines = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
         for name, runs in found.items():
             cells = []
@@ -253,10 +270,10 @@ class Study:
                 values = np.array([run[column] for run in runs.values()])
                 spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 and column.startswith("mR") else ""
                 cells.append(f"{values.mean():.1f}{spread}")
-            others = found.get(against, {})
+            others = found.get(against[name], {})
             shared = sorted(runs.keys() & others.keys())
             difference = np.array([others[s]["mR"] - runs[s]["mR"] for s in shared])
-            if name != against and len(shared) == 1:
+            if name != against[name] and len(shared) == 1:
                 cells += [str(len(runs)), f"{difference[0]:+.2f}"]
             else:
                 cells += [str(len(runs)), interval(difference)]

@@ -75,6 +75,37 @@ def test_run_learns_to_search_by_text(caption_recipe: Recipe, tmp_path: Path) ->
     assert {"name", "value", "floor", "matcher"} <= judged["results"][0].keys()
 
 
+def test_finished_model_gets_a_bank_of_training_captions(caption_recipe: Recipe, tmp_path: Path) -> None:
+    """Beside the same recipe without one: the training is the same, and texts rank images otherwise."""
+    plain = train(caption_recipe, tmp_path / "plain")
+    banked = train(changed(caption_recipe, "text", query_bank=7), tmp_path / "banked")
+    network, config = load_image_text_model(banked.model)
+    without, _ = load_image_text_model(plain.model)
+    bank = network.image.query_bank
+    assert bank is not None
+    assert (config.dim, config.network["query_bank"]) == (caption_recipe.model.dim + 1, 7)
+    weights = network.state_dict()
+    for name, tensor in without.state_dict().items():
+        assert torch.equal(tensor, weights.pop(name)), name
+    assert set(weights) == {"image.query_bank.captions_KD", "image.query_bank.level"}
+
+    # The bank is made of captions of training images, each text once; the level is what its images have on average.
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    train_split = dataset.subset("train")
+    encoder = load_encoder(plain.model)
+    captions = sorted({text for sample in train_split.samples for text in sample.captions})
+    vectors = encoder.encode_texts(captions)
+    nearest = (bank.captions_KD.numpy() @ vectors.T).argmax(1)
+    np.testing.assert_allclose(bank.captions_KD, vectors[nearest], atol=1e-5)
+    assert len(set(nearest)) == 7
+    images = torch.from_numpy(encoder.encode_images([train_split.read(i) for i in range(len(train_split))]))
+    assert float(bank.level) == pytest.approx(float(bank.hubness(images).mean()), abs=0.02)
+
+    found = load_encoder(banked.model).encode_images([dataset.read(0)])
+    expected = bank(torch.from_numpy(encoder.encode_images([dataset.read(0)])))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.usefixtures("only_fit")
 def test_resumed_equals_uninterrupted_bit_for_bit(caption_recipe: Recipe, tmp_path: Path) -> None:
     """Queues, key encoders and the draw of captions are part of the state."""

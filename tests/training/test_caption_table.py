@@ -82,3 +82,15 @@ def test_the_vocabulary_has_frequent_words_in_order_of_their_count() -> None:
 def test_a_vocabulary_that_covers_nothing_says_what_to_do() -> None:
     with pytest.raises(DatasetError, match=r"no word of the 6 training captions occurs 9 times: lower text\.least"):
         caption_tokenizer(TextSideConfig(least_count=9), CAPTIONS)
+
+
+def test_distinct_texts_come_once(table: CaptionTable) -> None:
+    every = table.distinct(9, 3, torch.Generator())
+    assert [len(part.owner_T) for part in every] == [3, 1]
+    assert torch.cat([part.text_ids_T for part in every]).tolist() == [0, 1, 2, 3]
+    assert torch.cat([part.owner_T for part in every]).tolist() == [0, 0, 1, 2]
+    drawn = set()
+    for seed in range(40):
+        parts = table.distinct(2, 9, torch.Generator().manual_seed(seed))
+        drawn.add(tuple(torch.cat([part.text_ids_T for part in parts]).tolist()))
+    assert drawn == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}

@@ -16,6 +16,7 @@ from .hierarchical import HierarchicalAggregator
 from .image_text import ImageTextEmbedder, TextEmbedder, build_image_text_embedder, text_config
 from .momentum import MomentumEncoder
 from .pooling import GPO, masked_mean, position_codes
+from .query_bank import QueryBank
 from .resnet import ResNet
 from .text import (
     TEXT_ENCODERS,
@@ -48,6 +49,7 @@ __all__ = [
     "MomentumEncoder",
     "NetworkConfig",
     "ProjectionHead",
+    "QueryBank",
     "ResNet",
     "TextEmbedder",
     "TextEncoder",

@@ -25,7 +25,7 @@ def model_card(name: str, config: ModelConfig, fingerprint: str, max_abs_differe
         "embedding": f"{config.dim} dimensions, unit length, compared by cosine",
         "labels": ", ".join(config.label_names) or "none",
         "concepts": f"{len(config.concepts)} words" if config.concepts else "none",
-        "text": f"{config.text.architecture}, at most {config.text.max_tokens} tokens" if config.text else "none",
+        "text": _text(config),
         "fingerprint": f"`{fingerprint}`",
         "ONNX against torch": f"largest difference {max_abs_difference:.1e}",
     }
@@ -47,6 +47,14 @@ def model_card(name: str, config: ModelConfig, fingerprint: str, max_abs_differe
         "own with `terraseek evaluate`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _text(config: ModelConfig) -> str:
+    if config.text is None:
+        return "none"
+    bank = config.network.get("query_bank")
+    held_back = f"; images near to every text are held back by a bank of {bank:,} captions" if bank else ""
+    return f"{config.text.architecture}, at most {config.text.max_tokens} tokens{held_back}"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -16,6 +16,7 @@ from ..encoders import ModelConfig
 from ..errors import ConfigError
 from .backbone import BACKBONES, Backbone, Front, build_backbone
 from .hierarchical import HierarchicalAggregator
+from .query_bank import QueryBank
 
 __all__ = [
     "ConceptHead",
@@ -40,6 +41,7 @@ class NetworkConfig:
         head: "mlp" projects the features; "none" takes them as they are (then D is the number of features).
         hidden: width of the hidden layer; 0 for a linear projection.
         dropout: share of hidden units dropped in training.
+        query_bank: number of captions in the `QueryBank`, which is one of the model's dimensions D; 0 for none.
     """
 
     head: Literal["mlp", "none"] = "mlp"
@@ -48,8 +50,11 @@ class NetworkConfig:
     aggregator: Literal["none", "mean", "channels"] = "none"
     aggregator_dim: int = 512
     concept_head: bool = False
+    query_bank: int = 0
 
     def __post_init__(self) -> None:
+        if self.query_bank < 0:
+            raise ConfigError(f"query_bank is {self.query_bank}, it must be at least 0")
         if self.aggregator_dim < 1:
             raise ConfigError(f"aggregator_dim is {self.aggregator_dim}, it must be at least 1")
         if self.hidden < 0:
@@ -145,12 +150,13 @@ class ImageEmbedder(nn.Module):
     Args:
         backbone: gives the feature maps.
         head: projects the features; None takes them as the embedding.
-        dim: number of embedding dimensions D.
+        dim: number of dimensions that the head gives.
         aggregator: makes features of the backbone's maps; None takes the backbone's pooled ones.
         concept_head: predicts concepts, and adds them to the embedding.
+        query_bank: holds back hubs, with one dimension more; None leaves the embedding as it is.
 
     Attributes:
-        dim: number of embedding dimensions D.
+        query_bank: may be given after training.
     """
 
     def __init__(
@@ -160,13 +166,20 @@ class ImageEmbedder(nn.Module):
         dim: int,
         aggregator: HierarchicalAggregator | None = None,
         concept_head: ConceptHead | None = None,
+        query_bank: QueryBank | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.aggregator = aggregator
         self.head = nn.Identity() if head is None else head
         self.concept_head = concept_head
-        self.dim = dim
+        self.query_bank = query_bank
+        self._dim = dim
+
+    @property
+    def dim(self) -> int:
+        """Number of embedding dimensions D, the one of a query bank included."""
+        return self._dim + (self.query_bank is not None)
 
     def features(self, images: Tensor | Front) -> Tensor:
         """Pooled features, (N, F), before the head."""
@@ -177,7 +190,8 @@ class ImageEmbedder(nn.Module):
 
     def embed(self, features_NF: Tensor) -> Embedding:
         """Unit vectors and concept scores of features."""
-        return finish(self.head(features_NF), self.concept_head)
+        found = finish(self.head(features_NF), self.concept_head)
+        return found if self.query_bank is None else found._replace(vectors_ND=self.query_bank(found.vectors_ND))
 
     def outputs(self, images: Tensor | Front) -> Embedding:
         """Unit vectors and concept scores of preprocessed images."""
@@ -197,9 +211,12 @@ def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -
 
     Raises:
         ConfigError: an unknown backbone, an unknown key in `network`, no head where D is not the number of features,
-            or a concept head without concepts.
+            a concept head without concepts, or a query bank without a text side.
     """
     network = from_mapping(NetworkConfig, config.network, "network.")
+    if network.query_bank and config.text is None:
+        raise ConfigError(f"network.query_bank is {network.query_bank}, but a model without texts searches by none")
+    dim = head_dim(config)
     backbone = build_backbone(config.architecture, pretrained, config.bands)
     aggregator = None
     if network.aggregator != "none":
@@ -208,8 +225,14 @@ def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -
         )
     features = backbone.dim if aggregator is None else aggregator.dim
     concept_head = build_concept_head(config) if network.concept_head else None
-    head = build_head(network.head, features, config.dim, network.hidden, network.dropout)
-    return ImageEmbedder(backbone, head, config.dim, aggregator, concept_head)
+    head = build_head(network.head, features, dim, network.hidden, network.dropout)
+    bank = QueryBank(network.query_bank, dim) if network.query_bank else None
+    return ImageEmbedder(backbone, head, dim, aggregator, concept_head, bank)
+
+
+def head_dim(config: ModelConfig) -> int:
+    """How many of the config's dimensions the heads give: all but the one of a query bank."""
+    return config.dim - (from_mapping(NetworkConfig, config.network, "network.").query_bank > 0)
 
 
 def build_head(
@@ -235,7 +258,7 @@ def build_concept_head(config: ModelConfig) -> ConceptHead:
     """
     if not config.concepts:
         raise ConfigError("a concept head needs concepts: the words that its scores stand for")
-    return ConceptHead(config.dim, len(config.concepts))
+    return ConceptHead(head_dim(config), len(config.concepts))
 
 
 def embedder_config(
@@ -281,6 +304,11 @@ def embedder_config(
         bands=bands,
         mean=tuple(mean),
         std=tuple(std),
-        network=to_mapping(network or NetworkConfig()),
+        network=_written(network or NetworkConfig()),
         **fields,
     )
+
+
+def _written(network: NetworkConfig) -> dict[str, Any]:
+    """As a config holds it: without mention of a bank that is not there, so that the fingerprint stays what it was."""
+    return {key: value for key, value in to_mapping(network).items() if key != "query_bank" or value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -19,7 +20,9 @@ from .embedder import (
     build_embedder,
     build_head,
     finish,
+    head_dim,
 )
+from .query_bank import QueryBank
 from .text import TextEncoder, TextNetworkConfig, TransformerText, build_text_encoder
 
 __all__ = ["ImageTextEmbedder", "TextEmbedder", "build_image_text_embedder", "text_config"]
@@ -31,22 +34,38 @@ class TextEmbedder(nn.Module):
     Args:
         encoder: gives the features.
         head: projects them; None takes them as the embedding.
-        dim: number of embedding dimensions D.
+        dim: number of dimensions that the head gives.
         concept_head: predicts concepts, and adds them to the embedding.
+        banked: images have the dimension of a `QueryBank`: give texts theirs.
+
+    Attributes:
+        banked: may be set after training.
     """
 
     def __init__(
-        self, encoder: TextEncoder, head: nn.Module | None, dim: int, concept_head: ConceptHead | None = None
+        self,
+        encoder: TextEncoder,
+        head: nn.Module | None,
+        dim: int,
+        concept_head: ConceptHead | None = None,
+        banked: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Identity() if head is None else head
         self.concept_head = concept_head
-        self.dim = dim
+        self.banked = banked
+        self._dim = dim
+
+    @property
+    def dim(self) -> int:
+        """Number of embedding dimensions D, the one of a query bank included."""
+        return self._dim + self.banked
 
     def outputs(self, tokens_NL: Tensor, mask_NL: Tensor) -> Embedding:
         """Unit vectors and concept scores of texts."""
-        return finish(self.head(self.encoder(tokens_NL, mask_NL)), self.concept_head)
+        found = finish(self.head(self.encoder(tokens_NL, mask_NL)), self.concept_head)
+        return found._replace(vectors_ND=QueryBank.extend_texts(found.vectors_ND)) if self.banked else found
 
     def forward(self, tokens_NL: Tensor, mask_NL: Tensor) -> Tensor:
         """Unit vectors, (N, D) float32, of texts."""
@@ -65,7 +84,16 @@ class ImageTextEmbedder(nn.Module):
         if image.dim != text.dim:
             raise UsageError(f"images have {image.dim} dimensions, texts {text.dim}: they cannot share a space")
         self.image, self.text = image, text
-        self.dim = image.dim
+
+    @property
+    def dim(self) -> int:
+        """Number of embedding dimensions D of both sides."""
+        return self.image.dim
+
+    def add_query_bank(self, bank: QueryBank, config: ModelConfig) -> ModelConfig:
+        """Give a trained model a bank; returns what its config then is."""
+        self.image.query_bank, self.text.banked = bank, True
+        return replace(config, dim=self.dim, network={**config.network, "query_bank": len(bank.captions_KD)})
 
     def forward(self, images: Tensor | Front, tokens_NL: Tensor, mask_NL: Tensor) -> tuple[Embedding, Embedding]:
         """Both sides of a batch of preprocessed images (or what a backbone's `front` made of them) and of texts."""
@@ -104,7 +132,9 @@ def build_image_text_embedder(
     encoder = build_text_encoder(config.text.architecture, network, text_pretrained)
     if isinstance(encoder, TransformerText) and config.text.max_tokens > network.positions:
         raise ConfigError(f"max_tokens is {config.text.max_tokens}, the encoder reads at most {network.positions}")
-    head = build_head(network.head, encoder.dim, config.dim, network.head_hidden, network.dropout)
-    concepts = from_mapping(NetworkConfig, config.network, "network.").concept_head
-    text = TextEmbedder(encoder, head, config.dim, build_concept_head(config) if concepts else None)
+    dim = head_dim(config)
+    head = build_head(network.head, encoder.dim, dim, network.head_hidden, network.dropout)
+    above = from_mapping(NetworkConfig, config.network, "network.")
+    concept_head = build_concept_head(config) if above.concept_head else None
+    text = TextEmbedder(encoder, head, dim, concept_head, banked=above.query_bank > 0)
     return ImageTextEmbedder(build_embedder(config, pretrained), text)

@@ -29,10 +29,11 @@ from .caption_evaluation import evaluate_captions
 from .caption_sections import TextSideConfig
 from .caption_table import CaptionTable, caption_tokenizer
 from .caption_task import ConceptTargets, ImageTextTask, Objectives
-from .datamodule import ImageData
+from .datamodule import ImageData, PixelSplit
 from .front_cache import keep_fronts
 from .knowledge import Knowledge, mine_concepts
 from .plan import Judgement, Plan, base_config, open_splits
+from .query_bank import add_query_bank
 from .recipe import Recipe
 
 __all__ = ["caption_plan"]
@@ -63,6 +64,11 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     table = CaptionTable.build(captions, tokenizer, most)
     validation = CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most)
     task = _task(recipe, data, config, tokenizer, table, validation, knowledge)
+    complete = None
+    if recipe.text.query_bank:
+        assert isinstance(task.network, ImageTextEmbedder)
+        assert isinstance(data.train, PixelSplit)
+        complete = partial(add_query_bank, task.network, config, table, data.train, recipe.text.query_bank, recipe.seed)
     data = keep_fronts(task, data, recipe, cache)
     return Plan(
         data=data,
@@ -70,6 +76,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         task=task,
         measures=recipe.trainer.select,
         judge=partial(_judgement, recipe, dataset),
+        complete=complete,
         tokenizer=tokenizer,
         knowledge=knowledge,
         record={

@@ -35,6 +35,8 @@ class TextSideConfig:
             that come with weights have their own.
         per_image: captions drawn for each image of a batch, without repetition; an image with fewer gives all it has.
         lr: peak learning rate of a pretrained text encoder.
+        query_bank: training captions, at most, by which the finished model holds back images that are near to every
+            text, see `terraseek.models.QueryBank`; 0 for none. The model then has one dimension more.
     """
 
     encoder: str = "gru"
@@ -45,10 +47,11 @@ class TextSideConfig:
     least_count: int = 2
     per_image: int = 1
     lr: float = 1e-4
+    query_bank: int = 0
 
     def __post_init__(self) -> None:
         # A token marks the start, so that one alone would leave no room for a word.
-        at_least(self, max_tokens=2, least_count=1, per_image=1, lr=0)
+        at_least(self, max_tokens=2, least_count=1, per_image=1, lr=0, query_bank=0)
         check(
             not self.pretrained or self.word_vectors == "random",
             f"text.word_vectors is {self.word_vectors!r}, but text.pretrained brings word vectors of its own: "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -112,8 +113,23 @@ class CaptionTable:
 
     def batches(self, size: int) -> list[Captions]:
         """All captions in order, `size` at a time; their owners are places in the split."""
-        owner_T = torch.repeat_interleave(torch.arange(len(self.first_I) - 1), self.first_I.diff())
-        rows_T = torch.arange(len(owner_T))
+        return self._batches(torch.arange(len(self.tokens_TL)), size)
+
+    def distinct(self, most: int, size: int, generator: torch.Generator) -> list[Captions]:
+        """As `batches`, for captions that differ: the first of each text, or as many of them drawn at random.
+
+        Args:
+            most: number of captions at most.
+            size: captions in a batch.
+            generator: a CPU generator; its state decides which are drawn.
+        """
+        numbers = self.text_ids_T.numpy()
+        rows_T = torch.from_numpy(np.unique(numbers, return_index=True)[1])
+        drawn_T = torch.randperm(len(rows_T), generator=generator)[:most]
+        return self._batches(rows_T[drawn_T].sort().values, size)
+
+    def _batches(self, rows_T: Tensor, size: int) -> list[Captions]:
+        owner_T = torch.repeat_interleave(torch.arange(len(self.first_I) - 1), self.first_I.diff())[rows_T]
         return [self._captions(rows_T[i : i + size], owner_T[i : i + size]) for i in range(0, len(rows_T), size)]
 
 

@@ -44,6 +44,7 @@ class Plan:
         task: network and loss.
         measures: names under which the task logs what `trainer.select` asks for.
         judge: judges a model directory on the validation split.
+        complete: adds to the trained network what comes after the training, and gives the config of what it then is.
         tokenizer: of the text side, where there is one.
         record: what `run.json` says beyond what it says of every run.
         knowledge: the concepts and which images have them, where there are some.
@@ -54,6 +55,7 @@ class Plan:
     task: RetrievalTask
     measures: tuple[str, ...]
     judge: Callable[[Path], Judgement]
+    complete: Callable[[], ModelConfig] | None = None
     tokenizer: Tokenizer | None = None
     record: Mapping[str, Any]
     knowledge: Knowledge | None = None

@@ -326,7 +326,8 @@ def _finish(job: _Job, seconds: float) -> Run:
     network, prefix = job.plan.task.network_to_export, f"{job.plan.task.module_name}."
     weights = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
     network.load_state_dict(weights)
-    export = save_model(job.out / "model", network, job.plan.config, job.plan.tokenizer)
+    config = job.plan.complete() if job.plan.complete else job.plan.config
+    export = save_model(job.out / "model", network, config, job.plan.tokenizer)
     judgement = job.plan.judge(export.directory)
     content = {"schema": 1, "model": export.fingerprint, "best_epoch": best["epoch"], **judgement.content}
     _write(job.out / _VALIDATION, content)
