@@ -234,7 +234,7 @@ def ann(subject: Subject) -> Figures:
 
 def measure(count: int, dim: int, folder: Path, parts: list[str]) -> Iterator[Figures]:
     """The figures of one size, as they come."""
-    subject = Subject(folder / f"clustered-{count}-{dim}", "clustered", count, dim)
+    subject = Subject(folder / f"clustered-{count}x{dim}", "clustered", count, dim)
     steps: dict[str, Callable[[], Figures]] = {
         "build": subject.build,
         "searches": lambda: searches(subject),
@@ -249,7 +249,7 @@ def measure(count: int, dim: int, folder: Path, parts: list[str]) -> Iterator[Fi
         if name in steps:
             yield {"records": count, "dim": dim, **steps[name]()}
     if "noise" in parts:
-        other = Subject(folder / f"noise-{count}-{dim}", "noise", count, dim)
+        other = Subject(folder / f"noise-{count}x{dim}", "noise", count, dim)
         other.build()
         other.index()
         found = ann(other)

@@ -78,9 +78,13 @@ def ours(recipe: Recipe, input_size: int, directory: Path) -> ImageTextEmbedder:
     config = embedder_config(
         model.backbone,
         input_size=input_size,
-        dim=model.dim,
+        dim=model.dim + (recipe.text.query_bank > 0),
         network=NetworkConfig(
-            head=model.head, aggregator=model.aggregator, aggregator_dim=model.aggregator_dim, concept_head=True
+            head=model.head,
+            aggregator=model.aggregator,
+            aggregator_dim=model.aggregator_dim,
+            concept_head=True,
+            query_bank=recipe.text.query_bank,
         ),
         concepts=tuple(f"concept{i}" for i in range(CONCEPTS)),
         text=text_config(recipe.text.encoder, TextNetworkConfig(vocabulary=WORDS, **recipe.text.network)),

@@ -100,7 +100,7 @@ ROWS = (
     Row("published", PUBLISHED, SEEDS),
     Row("corrected", CORRECTED, SEEDS),
     Row("final", {}, SEEDS),
-    Row("unbanked", UNBANKED, SEEDS),
+    Row("unbanked", UNBANKED, SEEDS),  # the same training as final's, exported without the bank
     Row("published, with heads and 256 dimensions", PUBLISHED_256),
     Row("corrected, with heads and 256 dimensions", CORRECTED_256),
     Row("corrected + query bank", CORRECTED | {"text.query_bank": 2048}),
@@ -261,7 +261,7 @@ class Study:
                     continue
         if not found:
             return ""
-        head = (*COLUMNS, "seeds", "final (unbanked) minus this, mR (95 %)")
+        head = (*COLUMNS, "seeds", "compared with", "which minus this, mR (95 %)")
         against = {row.name: row.against for row in rows}
         lines = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
         for name, runs in found.items():
@@ -273,10 +273,9 @@ class Study:
             others = found.get(against[name], {})
             shared = sorted(runs.keys() & others.keys())
             difference = np.array([others[s]["mR"] - runs[s]["mR"] for s in shared])
-            if name != against[name] and len(shared) == 1:
-                cells += [str(len(runs)), f"{difference[0]:+.2f}"]
-            else:
-                cells += [str(len(runs)), interval(difference)]
+            compared = "" if name == against[name] or not shared else against[name]
+            said = f"{difference[0]:+.2f}" if len(shared) == 1 else interval(difference)
+            cells += [str(len(runs)), compared, said if compared else ""]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 

@@ -76,12 +76,15 @@ def test_a_table_has_the_rows_that_are_kept(kamcl: ModuleType, terraseek_data: P
     study = kamcl.Study(kamcl.Store(tmp_path / "kamcl.json"), terraseek_data, tmp_path, "ucm-captions", 96, 4)
     for seed, score in enumerate((40.0, 42.0)):
         study.store.put(study.config(rows["final"], seed), {"scores": dict.fromkeys(kamcl.COLUMNS, score)})
-    study.store.put(study.config(rows["corrected"], 0), {"scores": dict.fromkeys(kamcl.COLUMNS, 39.0)})
+    for name, score in (("corrected", 39.0), ("unbanked", 39.5), ("unbanked in one step", 38.0)):
+        study.store.put(study.config(rows[name], 0), {"scores": dict.fromkeys(kamcl.COLUMNS, score)})
     study.store = kamcl.Store(tmp_path / "kamcl.json", kept_only=True)
-    corrected, final = study.table(kamcl.ROWS).splitlines()[2:]
+    corrected, final, unbanked, in_one_step = study.table(kamcl.ROWS).splitlines()[2:]
     assert final.startswith("| final | 41.0 |")
-    assert "| 41.0 ± 1.4 | 2 |" in final
-    assert corrected.endswith("| 1 | +1.00 |")
+    assert final.endswith("| 41.0 ± 1.4 | 2 |  |  |")
+    assert corrected.endswith("| 1 | final | +1.00 |")
+    assert unbanked.endswith("| 1 | final | +0.50 |")
+    assert in_one_step.endswith("| 1 | unbanked | +1.50 |")
     study.store = kamcl.Store(tmp_path / "none.json", kept_only=True)
     assert study.table(kamcl.ROWS) == ""
 
@@ -93,5 +96,5 @@ def test_schedules_follow_the_epochs(kamcl: ModuleType) -> None:
     assert published.objectives.variant == "published"
     assert published.objectives.contrast.queue == 1234
     assert published.objectives.alignment.first_epoch == 4
-    one_step = kamcl.recipe_of(by_name["final in one step"], "rsicd-10k", train_images=9, seed=0, size=96, epochs=8)
+    one_step = kamcl.recipe_of(by_name["unbanked in one step"], "rsicd-10k", train_images=9, seed=0, size=96, epochs=8)
     assert one_step.objectives.alignment.first_epoch == 0

@@ -41,14 +41,16 @@ TEXT = {
 }
 
 
-def make(architecture: str, **changes: object) -> tuple[ImageTextEmbedder, object]:
+def make(
+    architecture: str, above: NetworkConfig = NETWORK, dim: int = 8, **changes: object
+) -> tuple[ImageTextEmbedder, object]:
     torch.manual_seed(0)
     network = TextNetworkConfig(**(TEXT | changes))  # type: ignore[arg-type]
     config = embedder_config(
         "resnet-18",
         input_size=32,
-        dim=8,
-        network=NETWORK,
+        dim=dim,
+        network=above,
         concepts=CONCEPTS,
         text=text_config(architecture, network, max_tokens=6),
     )

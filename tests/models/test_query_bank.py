@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from terraseek.encoders import load_encoder, preprocess
-from terraseek.errors import ConfigError
+from terraseek.errors import ConfigError, UsageError
 from terraseek.models import (
     QueryBank,
     build_embedder,
@@ -78,16 +79,19 @@ def test_an_image_near_to_all_captions_comes_down() -> None:
     assert after[0] < after[1]
 
 
-def test_a_model_keeps_its_bank(tmp_path: Path) -> None:
-    module, config = make("gru")
+@pytest.mark.parametrize("head", ["mlp", "none"])
+def test_a_model_keeps_its_bank(head: Literal["mlp", "none"], tmp_path: Path) -> None:
+    """Without heads, the features of both sides must be one fewer than the config's dimensions."""
+    above = NetworkConfig(head=head, aggregator="mean", aggregator_dim=16, concept_head=True)
+    module, config = make("gru", above, dim=16, head=head)
     module.eval()
     pixels = torch.from_numpy(preprocess(IMAGES, config))  # type: ignore[arg-type]
     with torch.no_grad():
         plain = module.image(pixels)
-        bank = QueryBank.of(unit(5, 8).float(), plain)
+        bank = QueryBank.of(unit(5, 16).float(), plain)
         config = module.add_query_bank(bank, config)  # type: ignore[arg-type]
         expected = bank(plain)
-    assert (config.dim, module.dim, module.text.dim, config.network["query_bank"]) == (9, 9, 9, 5)
+    assert (config.dim, module.dim, module.text.dim, config.network["query_bank"]) == (17, 17, 17, 5)
     report = save_model(tmp_path / "model", module, config, word_tokenizer(WORDS))
     encoder = load_encoder(report.directory)
     np.testing.assert_allclose(encoder.encode_images(IMAGES), expected, atol=1e-5)
@@ -95,10 +99,24 @@ def test_a_model_keeps_its_bank(tmp_path: Path) -> None:
     np.testing.assert_allclose(texts[:, -1], 0.5 / math.sqrt(1.25), atol=1e-6)
     again, known = load_image_text_model(report.directory)
     assert known == config
-    assert again.dim == 9
+    assert again.dim == 17
     with torch.no_grad():
         torch.testing.assert_close(again.image(pixels), expected)
     assert "bank of 5 captions" in (report.directory / "README.md").read_text()
+
+
+def test_banks_that_cannot_be() -> None:
+    with pytest.raises(UsageError, match="needs captions"):
+        QueryBank.of(unit(0), unit(3))
+    for captions, images in ((unit(3), unit(0)), (unit(3), unit(3, 11))):
+        with pytest.raises(UsageError, match="of the same dimensions"):
+            QueryBank.of(captions, images)
+    module, config = make("gru")
+    with pytest.raises(UsageError, match="of 8 dimensions cannot take a bank of 12"):
+        module.add_query_bank(QueryBank(3, 12), config)  # type: ignore[arg-type]
+    config = module.add_query_bank(QueryBank(3, 8), config)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="of 9 dimensions with a query bank"):
+        module.add_query_bank(QueryBank(3, 9), config)
 
 
 def test_a_model_without_texts_has_no_bank() -> None:

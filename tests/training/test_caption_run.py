@@ -104,6 +104,9 @@ def test_finished_model_gets_a_bank_of_training_captions(caption_recipe: Recipe,
     found = load_encoder(banked.model).encode_images([dataset.read(0)])
     expected = bank(torch.from_numpy(encoder.encode_images([dataset.read(0)])))
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    # A finished run is exported again with the very same bank.
+    again = train(changed(caption_recipe, "text", query_bank=7), tmp_path / "banked", resume=True)
+    assert again.export.fingerprint == banked.export.fingerprint
 
 
 @pytest.mark.usefixtures("only_fit")

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from terraseek.data import load_dataset
+from terraseek.encoders import load_encoder
 from terraseek.errors import ConfigError, IntegrityError
-from terraseek.models import Front
+from terraseek.models import Front, load_image_text_model
 from terraseek.training import AugmentationConfig, Recipe, resolve_recipe, train
 from terraseek.training.augmentation import augment
 from terraseek.training.front import FrontLayout, FrontSplit
@@ -155,11 +156,23 @@ def test_a_training_on_kept_views_resumes_bit_for_bit(recipe: Recipe, tmp_path: 
 
 
 def test_captions_train_on_kept_views(caption_recipe: Recipe, tmp_path: Path) -> None:
+    """With a query bank, which is made from the images and not from their views."""
     recipe = kept(caption_recipe, aggregator="mean", aggregator_dim=12)
-    recipe = dataclasses.replace(recipe, trainer=dataclasses.replace(recipe.trainer, epochs=3))
+    assert recipe.text is not None
+    recipe = dataclasses.replace(
+        recipe,
+        trainer=dataclasses.replace(recipe.trainer, epochs=3),
+        text=dataclasses.replace(recipe.text, query_bank=20),
+    )
     run = train(recipe, tmp_path / "run")
     best = next(row for row in run.epochs if row["epoch"] == run.best_epoch)
-    assert run.validation["mR"] == pytest.approx(best["val/mR"], abs=3)
+    assert run.validation["mR"] == pytest.approx(best["val/mR"], abs=6)
+    bank = load_image_text_model(run.model)[0].image.query_bank
+    assert bank is not None
+    dataset = load_dataset("table", recipe.data.root or "").subset("train")
+    held_back = load_encoder(run.model).encode_images([dataset.read(i) for i in range(len(dataset))])[:, -1]
+    # The level is the mean over these very images.
+    assert abs(held_back.mean()) < held_back.std() / 2
 
 
 def test_what_cannot_be_kept_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
         ("sampler.batch_size=1", r"batch_size is 1, a contrastive batch has at least 2"),
         ("trainer.devices=3", r"batch_size 128 does not divide by trainer\.devices 3"),
         ("text.per_image=0", r"per_image is 0, it must be at least 1"),
+        ("text.query_bank=-1", r"query_bank is -1, it must be at least 0"),
         ("text.max_tokens=1", r"max_tokens is 1, it must be at least 2"),
         ("objectives.contrast.weight=0", r"contrast, triplet and labels all have weight 0"),
         ("objectives.contrast.first_epoch=1", r"no objective counts in epoch 0"),

@@ -41,7 +41,7 @@ class NetworkConfig:
         head: "mlp" projects the features; "none" takes them as they are (then D is the number of features).
         hidden: width of the hidden layer; 0 for a linear projection.
         dropout: share of hidden units dropped in training.
-        query_bank: number of captions in the `QueryBank`, which is one of the model's dimensions D; 0 for none.
+        query_bank: number of captions in the `QueryBank`, which takes one of the model's D dimensions; 0 for none.
     """
 
     head: Literal["mlp", "none"] = "mlp"
@@ -150,7 +150,7 @@ class ImageEmbedder(nn.Module):
     Args:
         backbone: gives the feature maps.
         head: projects the features; None takes them as the embedding.
-        dim: number of dimensions that the head gives.
+        head_dim: number of dimensions that the head gives.
         aggregator: makes features of the backbone's maps; None takes the backbone's pooled ones.
         concept_head: predicts concepts, and adds them to the embedding.
         query_bank: holds back hubs, with one dimension more; None leaves the embedding as it is.
@@ -163,7 +163,7 @@ class ImageEmbedder(nn.Module):
         self,
         backbone: Backbone,
         head: nn.Module | None,
-        dim: int,
+        head_dim: int,
         aggregator: HierarchicalAggregator | None = None,
         concept_head: ConceptHead | None = None,
         query_bank: QueryBank | None = None,
@@ -174,12 +174,12 @@ class ImageEmbedder(nn.Module):
         self.head = nn.Identity() if head is None else head
         self.concept_head = concept_head
         self.query_bank = query_bank
-        self._dim = dim
+        self._head_dim = head_dim
 
     @property
     def dim(self) -> int:
         """Number of embedding dimensions D, the one of a query bank included."""
-        return self._dim + (self.query_bank is not None)
+        return self._head_dim + (self.query_bank is not None)
 
     def features(self, images: Tensor | Front) -> Tensor:
         """Pooled features, (N, F), before the head."""
@@ -216,7 +216,7 @@ def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -
     network = from_mapping(NetworkConfig, config.network, "network.")
     if network.query_bank and config.text is None:
         raise ConfigError(f"network.query_bank is {network.query_bank}, but a model without texts searches by none")
-    dim = head_dim(config)
+    dim = head_dim(config, network)
     backbone = build_backbone(config.architecture, pretrained, config.bands)
     aggregator = None
     if network.aggregator != "none":
@@ -224,15 +224,15 @@ def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -
             backbone.level_channels, network.aggregator_dim, network.aggregator, config.input_size
         )
     features = backbone.dim if aggregator is None else aggregator.dim
-    concept_head = build_concept_head(config) if network.concept_head else None
+    concept_head = build_concept_head(config, dim) if network.concept_head else None
     head = build_head(network.head, features, dim, network.hidden, network.dropout)
     bank = QueryBank(network.query_bank, dim) if network.query_bank else None
     return ImageEmbedder(backbone, head, dim, aggregator, concept_head, bank)
 
 
-def head_dim(config: ModelConfig) -> int:
+def head_dim(config: ModelConfig, network: NetworkConfig) -> int:
     """How many of the config's dimensions the heads give: all but the one of a query bank."""
-    return config.dim - (from_mapping(NetworkConfig, config.network, "network.").query_bank > 0)
+    return config.dim - (network.query_bank > 0)
 
 
 def build_head(
@@ -250,15 +250,15 @@ def build_head(
     return None
 
 
-def build_concept_head(config: ModelConfig) -> ConceptHead:
-    """The concept head for the config's concepts.
+def build_concept_head(config: ModelConfig, dim: int) -> ConceptHead:
+    """The concept head for the config's concepts, on `dim` dimensions.
 
     Raises:
         ConfigError: the config has none.
     """
     if not config.concepts:
         raise ConfigError("a concept head needs concepts: the words that its scores stand for")
-    return ConceptHead(head_dim(config), len(config.concepts))
+    return ConceptHead(dim, len(config.concepts))
 
 
 def embedder_config(

@@ -34,7 +34,7 @@ class TextEmbedder(nn.Module):
     Args:
         encoder: gives the features.
         head: projects them; None takes them as the embedding.
-        dim: number of dimensions that the head gives.
+        head_dim: number of dimensions that the head gives.
         concept_head: predicts concepts, and adds them to the embedding.
         banked: images have the dimension of a `QueryBank`: give texts theirs.
 
@@ -46,7 +46,7 @@ class TextEmbedder(nn.Module):
         self,
         encoder: TextEncoder,
         head: nn.Module | None,
-        dim: int,
+        head_dim: int,
         concept_head: ConceptHead | None = None,
         banked: bool = False,
     ) -> None:
@@ -55,12 +55,12 @@ class TextEmbedder(nn.Module):
         self.head = nn.Identity() if head is None else head
         self.concept_head = concept_head
         self.banked = banked
-        self._dim = dim
+        self._head_dim = head_dim
 
     @property
     def dim(self) -> int:
         """Number of embedding dimensions D, the one of a query bank included."""
-        return self._dim + self.banked
+        return self._head_dim + self.banked
 
     def outputs(self, tokens_NL: Tensor, mask_NL: Tensor) -> Embedding:
         """Unit vectors and concept scores of texts."""
@@ -91,7 +91,14 @@ class ImageTextEmbedder(nn.Module):
         return self.image.dim
 
     def add_query_bank(self, bank: QueryBank, config: ModelConfig) -> ModelConfig:
-        """Give a trained model a bank; returns what its config then is."""
+        """Give a trained model a bank; returns what its config then is.
+
+        Raises:
+            UsageError: the model has one already, or the bank's captions are not of its dimensions.
+        """
+        if self.text.banked or bank.captions_KD.shape[1] != self.dim:
+            kind = f"{self.dim} dimensions{' with a query bank' if self.text.banked else ''}"
+            raise UsageError(f"a model of {kind} cannot take a bank of {bank.captions_KD.shape[1]} dimensions")
         self.image.query_bank, self.text.banked = bank, True
         return replace(config, dim=self.dim, network={**config.network, "query_bank": len(bank.captions_KD)})
 
@@ -132,9 +139,9 @@ def build_image_text_embedder(
     encoder = build_text_encoder(config.text.architecture, network, text_pretrained)
     if isinstance(encoder, TransformerText) and config.text.max_tokens > network.positions:
         raise ConfigError(f"max_tokens is {config.text.max_tokens}, the encoder reads at most {network.positions}")
-    dim = head_dim(config)
+    image_network = from_mapping(NetworkConfig, config.network, "network.")
+    dim = head_dim(config, image_network)
     head = build_head(network.head, encoder.dim, dim, network.head_hidden, network.dropout)
-    above = from_mapping(NetworkConfig, config.network, "network.")
-    concept_head = build_concept_head(config) if above.concept_head else None
-    text = TextEmbedder(encoder, head, dim, concept_head, banked=above.query_bank > 0)
+    concept_head = build_concept_head(config, dim) if image_network.concept_head else None
+    text = TextEmbedder(encoder, head, dim, concept_head, banked=image_network.query_bank > 0)
     return ImageTextEmbedder(build_embedder(config, pretrained), text)

@@ -116,7 +116,7 @@ class CaptionTable:
         return self._batches(torch.arange(len(self.tokens_TL)), size)
 
     def distinct(self, most: int, size: int, generator: torch.Generator) -> list[Captions]:
-        """As `batches`, for captions that differ: the first of each text, or as many of them drawn at random.
+        """As `batches`, for the first caption of each text; where these are more than `most`, that many at random.
 
         Args:
             most: number of captions at most.

@@ -15,7 +15,7 @@ from .datamodule import PixelSplit
 __all__ = ["add_query_bank"]
 
 _BATCH = 128
-_IMAGES = 256  # for the mean over images, which no ranking hangs on
+_IMAGES = 256  # at least, where there are as many: their mean b moves scores all alike, but for the unit length
 
 
 @torch.no_grad()

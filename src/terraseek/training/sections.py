@@ -58,7 +58,7 @@ class ArchitectureConfig:
         pretrained: start from the backbone's ImageNet weights where a package brings them, else from random ones.
         weights: file of weights to start from instead.
         input_size: side of the square that the network sees.
-        dim: embedding dimensions D.
+        dim: embedding dimensions D; with `text.query_bank` the finished model has one more.
         head: "mlp" projects features to the embedding; "none" takes them as they are (then dim is their number).
         hidden: width of the head's hidden layer; 0 for a linear head.
         dropout: share of hidden units dropped in training.
