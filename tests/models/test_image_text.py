@@ -119,10 +119,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     plain = embedder_config("resnet-18", input_size=32, dim=8)
     with pytest.raises(ConfigError, match="no text side"):
         build_image_text_embedder(plain)
-    other, _ = make("gru")
-    other.image.dim = 9
+    other, _ = make("gru", dim=9)
     with pytest.raises(UsageError, match="images have 9 dimensions, texts 8"):
-        ImageTextEmbedder(other.image, other.text)
+        ImageTextEmbedder(other.image, module.text)
     without = embedder_config("resnet-18", input_size=32, dim=8, network=NETWORK, text=text_config("gru"))
     with pytest.raises(ConfigError, match="a concept head needs concepts"):
         build_image_text_embedder(without)
