@@ -156,17 +156,18 @@ def test_a_training_on_kept_views_resumes_bit_for_bit(recipe: Recipe, tmp_path: 
 
 
 def test_captions_train_on_kept_views(caption_recipe: Recipe, tmp_path: Path) -> None:
-    """With a query bank, which is made from the images and not from their views."""
     recipe = kept(caption_recipe, aggregator="mean", aggregator_dim=12)
-    assert recipe.text is not None
-    recipe = dataclasses.replace(
-        recipe,
-        trainer=dataclasses.replace(recipe.trainer, epochs=3),
-        text=dataclasses.replace(recipe.text, query_bank=20),
-    )
+    recipe = dataclasses.replace(recipe, trainer=dataclasses.replace(recipe.trainer, epochs=3))
     run = train(recipe, tmp_path / "run")
     best = next(row for row in run.epochs if row["epoch"] == run.best_epoch)
-    assert run.validation["mR"] == pytest.approx(best["val/mR"], abs=6)
+    assert run.validation["mR"] == pytest.approx(best["val/mR"], abs=3)
+
+
+def test_a_query_bank_is_made_of_images_and_not_of_their_kept_views(caption_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = kept(caption_recipe, aggregator="mean", aggregator_dim=12)
+    assert recipe.text is not None
+    recipe = dataclasses.replace(recipe, text=dataclasses.replace(recipe.text, query_bank=20))
+    run = train(recipe, tmp_path / "run")
     bank = load_image_text_model(run.model)[0].image.query_bank
     assert bank is not None
     dataset = load_dataset("table", recipe.data.root or "").subset("train")
