@@ -51,6 +51,7 @@ NOT_RUN = (
     "model convert",
     "model export",
     "model info",
+    "model orient",
     "train",
 )
 
@@ -163,6 +164,7 @@ WRITES = [
     "data synthesize scenes --images 3 --size 64",
     "data download ucmerced-ml --root here",
     "model export efficientnet-lite0 made",
+    "model orient efficientnet-lite0 turned",
     "model convert weights.pth weights.safetensors",
 ]
 

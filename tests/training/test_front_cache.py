@@ -61,7 +61,7 @@ def test_a_front_comes_back_from_its_row() -> None:
         layout.pack(Front(2, tuple(1e6 * each for each in maps)))
 
 
-@pytest.mark.parametrize("aggregator", ["none", "mean", "channels"])
+@pytest.mark.parametrize("aggregator", ["none", "mean", "pooled", "channels"])
 def test_kept_views_embed_as_their_images_do(tiny_recipe: Recipe, tmp_path: Path, aggregator: str) -> None:
     resnet = {"backbone": "resnet-18", "freeze": ("conv1", "bn1", "layer1")}  # an aggregator needs true strides
     more = {} if aggregator == "none" else {**resnet, "aggregator": aggregator, "aggregator_dim": 12}

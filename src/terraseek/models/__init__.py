@@ -11,10 +11,11 @@ from .embedder import (
     build_embedder,
     embedder_config,
 )
-from .export import ExportReport, imagenet_model, load_image_text_model, load_model, save_model
+from .export import ExportReport, imagenet_model, load_image_text_model, load_model, orient_model, save_model
 from .hierarchical import HierarchicalAggregator
 from .image_text import ImageTextEmbedder, TextEmbedder, build_image_text_embedder, text_config
 from .momentum import MomentumEncoder
+from .orientations import Orientations
 from .pooling import GPO, masked_mean, position_codes
 from .query_bank import QueryBank
 from .resnet import ResNet
@@ -48,6 +49,7 @@ __all__ = [
     "ImageTextEmbedder",
     "MomentumEncoder",
     "NetworkConfig",
+    "Orientations",
     "ProjectionHead",
     "QueryBank",
     "ResNet",
@@ -70,6 +72,7 @@ __all__ = [
     "minilm_tokenizer",
     "minilm_tokenizer_file",
     "minilm_word_vectors",
+    "orient_model",
     "position_codes",
     "save_model",
     "split_words",

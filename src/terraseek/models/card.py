@@ -22,7 +22,7 @@ def model_card(name: str, config: ModelConfig, fingerprint: str, max_abs_differe
         "architecture": config.architecture,
         "input": f"{config.input_size} x {config.input_size} pixels, {config.bands} bands ({config.resize})",
         "normalisation": f"mean {_numbers(config.mean)}, std {_numbers(config.std)}",
-        "embedding": f"{config.dim} dimensions, unit length, compared by cosine",
+        "embedding": f"{config.dim} dimensions, unit length, compared by cosine{_averaged(config)}",
         "labels": ", ".join(config.label_names) or "none",
         "concepts": f"{len(config.concepts)} words" if config.concepts else "none",
         "text": _text(config),
@@ -55,6 +55,11 @@ def _text(config: ModelConfig) -> str:
     bank = config.network.get("query_bank")
     held_back = f"; images near to every text are held back by a bank of {bank:,} captions" if bank else ""
     return f"{config.text.architecture}, at most {config.text.max_tokens} tokens{held_back}"
+
+
+def _averaged(config: ModelConfig) -> str:
+    count = config.network.get("orientations", 1)
+    return f"; of images the mean over {count} orientations" if count > 1 else ""
 
 
 def _numbers(values: tuple[float, ...]) -> str:

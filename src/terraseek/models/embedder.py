@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,6 +16,7 @@ from ..encoders import ModelConfig
 from ..errors import ConfigError
 from .backbone import BACKBONES, Backbone, Front, build_backbone
 from .hierarchical import HierarchicalAggregator
+from .orientations import Orientations, in_orientations
 from .query_bank import QueryBank
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ProjectionHead",
     "build_embedder",
     "embedder_config",
+    "with_orientations",
 ]
 
 
@@ -34,23 +36,26 @@ class NetworkConfig:
     """What stands above the backbone.
 
     Attributes:
-        aggregator: "none" takes the backbone's pooled features; "mean" and "channels" are the two forms of
-            `HierarchicalAggregator`.
+        aggregator: "none" takes the backbone's pooled features; "mean", "pooled" and "channels" are the
+            forms of `HierarchicalAggregator`.
         aggregator_dim: number of features that the aggregator gives.
         concept_head: predict the config's `concepts` and add them to the embedding, see `ConceptHead`.
         head: "mlp" projects the features; "none" takes them as they are (then D is the number of features).
         hidden: width of the hidden layer; 0 for a linear projection.
         dropout: share of hidden units dropped in training.
         query_bank: number of captions in the `QueryBank`, which takes one of the model's D dimensions; 0 for none.
+        orientations: in how many orientations a finished model embeds each image: 1, 4 (quarter turns) or 8 (mirror
+            images too).
     """
 
     head: Literal["mlp", "none"] = "mlp"
     hidden: int = 512
     dropout: float = 0.0
-    aggregator: Literal["none", "mean", "channels"] = "none"
+    aggregator: Literal["none", "mean", "pooled", "channels"] = "none"
     aggregator_dim: int = 512
     concept_head: bool = False
     query_bank: int = 0
+    orientations: Orientations = 1
 
     def __post_init__(self) -> None:
         if self.query_bank < 0:
@@ -154,9 +159,12 @@ class ImageEmbedder(nn.Module):
         aggregator: makes features of the backbone's maps; None takes the backbone's pooled ones.
         concept_head: predicts concepts, and adds them to the embedding.
         query_bank: holds back hubs, with one dimension more; None leaves the embedding as it is.
+        orientations: embeds each image as the mean over so many orientations, at so many times the cost. Training and
+            what a front made of images know one alone.
 
     Attributes:
         query_bank: may be given after training.
+        orientations: may be set after training.
     """
 
     def __init__(
@@ -167,6 +175,7 @@ class ImageEmbedder(nn.Module):
         aggregator: HierarchicalAggregator | None = None,
         concept_head: ConceptHead | None = None,
         query_bank: QueryBank | None = None,
+        orientations: Orientations = 1,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -174,6 +183,7 @@ class ImageEmbedder(nn.Module):
         self.head = nn.Identity() if head is None else head
         self.concept_head = concept_head
         self.query_bank = query_bank
+        self.orientations = orientations
         self._head_dim = head_dim
 
     @property
@@ -183,23 +193,39 @@ class ImageEmbedder(nn.Module):
 
     def features(self, images: Tensor | Front) -> Tensor:
         """Pooled features, (N, F), before the head."""
-        features: Tensor = (
-            self.backbone(images) if self.aggregator is None else self.aggregator(self.backbone.levels(images))
-        )
+        levels = self.backbone.levels(images)
+        if self.aggregator is None:
+            return self.backbone.pool(levels[-1])
+        pooled = self.backbone.pool(levels[-1]) if self.aggregator.pooling == "pooled" else None
+        features: Tensor = self.aggregator(levels, pooled)
         return features
 
     def embed(self, features_NF: Tensor) -> Embedding:
         """Unit vectors and concept scores of features."""
-        found = finish(self.head(features_NF), self.concept_head)
-        return found if self.query_bank is None else found._replace(vectors_ND=self.query_bank(found.vectors_ND))
+        return self._banked(finish(self.head(features_NF), self.concept_head))
 
     def outputs(self, images: Tensor | Front) -> Embedding:
         """Unit vectors and concept scores of preprocessed images."""
-        return self.embed(self.features(images))
+        if self.orientations == 1 or self.training or isinstance(images, Front):
+            return self.embed(self.features(images))
+        turned = in_orientations(images, self.orientations)
+        vectors, logits = finish(self.head(self.features(turned)), self.concept_head)
+        return self._banked(
+            Embedding(
+                F.normalize(self._over_orientations(vectors), dim=-1),
+                None if logits is None else self._over_orientations(logits),
+            )
+        )
 
     def forward(self, images: Tensor | Front) -> Tensor:
         """Unit vectors, (N, D) float32, of preprocessed images, (N, B, H, W)."""
         return self.outputs(images).vectors_ND
+
+    def _over_orientations(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(0, (self.orientations, -1)).mean(0)
+
+    def _banked(self, found: Embedding) -> Embedding:
+        return found if self.query_bank is None else found._replace(vectors_ND=self.query_bank(found.vectors_ND))
 
 
 def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -> ImageEmbedder:
@@ -221,13 +247,13 @@ def build_embedder(config: ModelConfig, pretrained: str | Path | bool = False) -
     aggregator = None
     if network.aggregator != "none":
         aggregator = HierarchicalAggregator(
-            backbone.level_channels, network.aggregator_dim, network.aggregator, config.input_size
+            backbone.level_channels, network.aggregator_dim, network.aggregator, config.input_size, backbone.dim
         )
     features = backbone.dim if aggregator is None else aggregator.dim
     concept_head = build_concept_head(config, dim) if network.concept_head else None
     head = build_head(network.head, features, dim, network.hidden, network.dropout)
     bank = QueryBank(network.query_bank, dim) if network.query_bank else None
-    return ImageEmbedder(backbone, head, dim, aggregator, concept_head, bank)
+    return ImageEmbedder(backbone, head, dim, aggregator, concept_head, bank, network.orientations)
 
 
 def head_dim(config: ModelConfig, network: NetworkConfig) -> int:
@@ -309,6 +335,16 @@ def embedder_config(
     )
 
 
+def with_orientations(network: Mapping[str, Any], orientations: Orientations) -> dict[str, Any]:
+    """What a config says of its network, with so many orientations.
+
+    Raises:
+        ConfigError: not 1, 4 or 8.
+    """
+    return _written(from_mapping(NetworkConfig, {**network, "orientations": orientations}, "network."))
+
+
 def _written(network: NetworkConfig) -> dict[str, Any]:
-    """As a config holds it: without mention of a bank that is not there, so that the fingerprint stays what it was."""
-    return {key: value for key, value in to_mapping(network).items() if key != "query_bank" or value}
+    """As a config holds it: without what a finished model may have and has not, so that its fingerprint stays."""
+    later = {name: getattr(NetworkConfig(), name) for name in ("query_bank", "orientations")}
+    return {key: value for key, value in to_mapping(network).items() if key not in later or value != later[key]}

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,12 @@ from ..encoders import (
 from ..errors import IntegrityError, UsageError
 from .backbone import BACKBONES
 from .card import model_card
-from .embedder import ImageEmbedder, NetworkConfig, build_embedder, embedder_config
+from .embedder import ImageEmbedder, NetworkConfig, build_embedder, embedder_config, with_orientations
 from .image_text import ImageTextEmbedder, TextEmbedder, build_image_text_embedder
+from .orientations import Orientations
 from .weights import load_named, read_weights, write_weights
 
-__all__ = ["ExportReport", "imagenet_model", "load_image_text_model", "load_model", "save_model"]
+__all__ = ["ExportReport", "imagenet_model", "load_image_text_model", "load_model", "orient_model", "save_model"]
 
 _TOLERANCE = 1e-4  # unit vectors in float32 by two runtimes differ by some 1e-6; ten times that is a wrong graph
 _CARD_FILE = "README.md"
@@ -166,6 +167,31 @@ def imagenet_model(name: str, directory: str | Path, input_size: int = 160) -> E
     network = NetworkConfig(head="none")
     config = embedder_config(name, input_size=input_size, dim=dim, network=network, training=training)
     return save_model(directory, build_embedder(config, pretrained=True), config)
+
+
+def orient_model(source: str | Path, target: str | Path, orientations: Orientations) -> ExportReport:
+    """Make of a model one that embeds each image as the mean over several orientations; texts stay as they are.
+
+    Nothing is trained. What an image costs grows with the orientations.
+
+    Args:
+        source: the model's directory.
+        target: the new model's.
+        orientations: 1, 4 (quarter turns) or 8 (mirror images too).
+
+    Raises:
+        NotFoundError, CorruptError, ConfigError: as `load_model`.
+        UsageError: `target` holds something that is no model.
+    """
+    config = read_model_config(source)
+    config = replace(config, network=with_orientations(config.network, orientations))
+    if config.text is None:
+        module, _ = load_model(source)
+        module.orientations = orientations
+        return save_model(target, module, config)
+    both, _ = load_image_text_model(source)
+    both.image.orientations = orientations
+    return save_model(target, both, config, Tokenizer.from_file(str(Path(source) / TOKENIZER_FILE)))
 
 
 def _check_finite(module: nn.Module) -> None:

@@ -28,13 +28,16 @@ class HierarchicalAggregator(nn.Module):
     Args:
         level_channels: channels of the four levels.
         dim: number of dimensions D.
-        pooling: "mean" averages each level over all places, at any input size, and maps the channels to D. "channels"
-            brings the coarser level of each pair to the finer one's size, pools the CHANNELS of every place by a GPO
-            and maps the places to D: it sorts all channels at all places, and is tied to one input size.
+        pooling: "mean" averages each level over all places, at any input size, and maps the channels to D. "pooled"
+            does likewise, but takes for the vector of the last level what the backbone itself pools: with an
+            EfficientNet, the 1,280 features that its weights were trained to tell classes by; with a ResNet, the same
+            mean. "channels" brings the coarser level of each pair to the finer one's size, pools the CHANNELS of every
+            place by a GPO and maps the places to D: it sorts all channels at all places, and is tied to one input size.
         input_size: side of the network's input in pixels, needed by "channels" alone.
+        features: number of the backbone's pooled features, needed by "pooled" alone.
 
     Raises:
-        ConfigError: "channels" without `input_size`.
+        ConfigError: "channels" without `input_size`, or "pooled" without `features`.
 
     Example:
         >>> levels = [torch.zeros(2, c, s, s) for c, s in ((8, 16), (16, 8), (32, 4), (64, 2))]
@@ -46,14 +49,20 @@ class HierarchicalAggregator(nn.Module):
         self,
         level_channels: tuple[int, int, int, int],
         dim: int = 512,
-        pooling: Literal["mean", "channels"] = "mean",
+        pooling: Literal["mean", "pooled", "channels"] = "mean",
         input_size: int | None = None,
+        features: int | None = None,
     ) -> None:
         super().__init__()
         first, second, third, last = level_channels
         self.dim, self.pooling = dim, pooling
         self._low_channels, self._high_channels = first + second, third + last
-        self.final = nn.Linear(last, dim)
+        inputs = last
+        if pooling == "pooled":
+            if features is None:
+                raise ConfigError("pooling 'pooled' maps the backbone's own features to dimensions: it needs features")
+            inputs = features
+        self.final = nn.Linear(inputs, dim)
         if pooling == "channels":
             if input_size is None:
                 raise ConfigError("pooling 'channels' maps places to dimensions: it needs input_size, in pixels")
@@ -66,8 +75,13 @@ class HierarchicalAggregator(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.pool = GPO()
 
-    def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Pool the four levels of `Backbone.levels` into (N, D)."""
+    def forward(self, levels: Sequence[Tensor], features_NF: Tensor | None = None) -> Tensor:
+        """Pool the four levels of `Backbone.levels` into (N, D).
+
+        Args:
+            levels: the feature maps.
+            features_NF: what `Backbone.pool` makes of the last of them, for "pooled".
+        """
         first, second, third, last = levels
         if self.pooling == "channels":
             low = self.low(self._pool_channels(self.low_pool, first, second))
@@ -76,7 +90,8 @@ class HierarchicalAggregator(nn.Module):
             # Enlarging a map by a whole factor leaves its mean alone: no need to bring the two to one size.
             low = self.low(torch.cat((global_mean(first), global_mean(second)), dim=1))
             high = self.high(torch.cat((global_mean(third), global_mean(last)), dim=1))
-        vectors_N3D = torch.stack((self.final(global_mean(last)), low, high), dim=1)
+        final = self.final(global_mean(last) if features_NF is None else features_NF)
+        vectors_N3D = torch.stack((final, low, high), dim=1)
         pooled: Tensor = self.pool(torch.cat((vectors_N3D, self.mlp(vectors_N3D)), dim=1))
         return pooled
 

@@ -76,7 +76,7 @@ class ArchitectureConfig:
     head: Literal["mlp", "none"] = "mlp"
     hidden: int = 512
     dropout: float = 0.0
-    aggregator: Literal["none", "mean", "channels"] = "none"
+    aggregator: Literal["none", "mean", "pooled", "channels"] = "none"
     aggregator_dim: int = 512
     freeze: tuple[str, ...] = ()
 
