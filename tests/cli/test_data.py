@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from terraseek.data import LABELS_17
+
 from .conftest import Run
 
 
@@ -39,6 +41,36 @@ def test_caption_sets_show_their_repeats_and_both_ceilings(run: Run, tmp_path: P
     assert re.search(r"test +4 +2 +1", told)
     assert re.search(r"perfect text matcher +66\.7 +100\.0 +100\.0 +75\.0", told)
     assert re.search(r"oracle +100\.0 +100\.0 +100\.0 +75\.0", told)
+
+
+def test_what_masks_and_label_table_say_of_each_label_is_shown(run: Run, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    assert run("data", "synthesize", scenes, "--images", 24, "--size", 64, "--layout", "dlrsd").code == 0
+    check = ("data", "check", "dlrsd", "--root", scenes, "--option", "min_pixels=300")
+    found = run(*check, "--json").json["details"]["mask_agreement"]
+    told = run(*check).out
+    assert found["equal_label_sets"] < found["images"] == 24, "some label covers fewer than 300 pixels"
+    assert f"(min_pixels=300) have equal labels for {found['equal_label_sets']} of 24 images" in told
+    for label, counts in found["labels"].items():
+        numbers = " +".join(str(counts[kind]) for kind in ("both", "table_only", "masks_only"))
+        assert re.search(rf"^{label} +{numbers} *$", told, re.M), label
+
+
+def test_images_shared_with_ml_aid_are_told_per_split(run: Run, tmp_path: Path) -> None:
+    rsicd, images = tmp_path / "rsicd", tmp_path / "aid" / "images" / "Port"
+    rsicd.mkdir()
+    images.mkdir(parents=True)
+    files = {"train": ["port_1", "port_2", "port_3"], "val": ["port_4"], "test": ["port_5", "port_6", "port_7"]}
+    for split, names in files.items():
+        (rsicd / f"{split}_caps.txt").write_text("".join(f"a port called {name}\n" for name in names))
+        (rsicd / f"{split}_filename.txt").write_text("".join(f"{name}.jpg\n" for name in names))
+        for name in names:
+            Image.new("RGB", (8, 8)).save(images / f"{name}.jpg")
+    assert "ml-aid" not in run("data", "check", "rsicd-10k", "--root", tmp_path).out
+    rows = [f"{name}{',1' * len(LABELS_17)}" for name in ("port_2", "port_5", "port_7")]
+    (tmp_path / "aid" / "multilabel.csv").write_text("\n".join([f"image,{','.join(LABELS_17)}", *rows]))
+    lines = run("data", "check", "rsicd-10k", "--root", tmp_path).out.splitlines()
+    assert [line.split(";")[0] for line in lines if "ml-aid" in line] == ["also in ml-aid: train 1, val 0, test 2"]
 
 
 def test_concepts_are_the_words_of_the_training_captions(run: Run, tmp_path: Path) -> None:

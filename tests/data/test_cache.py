@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from terraseek.data import PixelCache, load_dataset
-from terraseek.errors import DatasetError
+from terraseek.errors import DatasetError, TerraseekError
 from terraseek.images import resize_image
 
 Make = Callable[[str], Path]
@@ -65,6 +67,22 @@ def test_nothing_decodable_is_an_error(miniature: Make, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"none of its 30 images can be decoded; .*00.png: empty file"):
         PixelCache.build(dataset, 16, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "needed"), [("table", 30 * 16 * 16 * 3), ("bigearthnet", 8 * 16 * 16 * 12 * 4)])
+def test_a_cache_that_the_disk_cannot_hold_is_not_begun(
+    miniature: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, needed: int
+) -> None:
+    dataset, folder = load_dataset(name, miniature(name)), tmp_path / "cache"
+    free = [needed - 1]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[0]))
+    with pytest.raises(TerraseekError) as caught:
+        PixelCache.build(dataset, 16, folder)
+    for part in (f"{folder}: ", f"need {needed:,} bytes", f"has {needed - 1:,} free", "data.cache", "TERRASEEK_HOME"):
+        assert part in str(caught.value)
+    assert list(folder.iterdir()) == []
+    free[0] = needed
+    assert PixelCache.build(dataset, 16, folder).path.stat().st_size == needed
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "half"])

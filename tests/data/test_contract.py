@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from terraseek.data import DATASETS, check_dataset, hash_splits, load_dataset
-from terraseek.errors import ConfigError, NotFoundError
+from terraseek.data import DATASETS, check_dataset, hash_splits, load_dataset, write_splits
+from terraseek.errors import ConfigError, DatasetError, NotFoundError
 
 Make = Callable[[str], Path]
 every = pytest.mark.parametrize("name", DATASETS.names)
@@ -54,6 +54,45 @@ def test_ids_do_not_depend_on_where_the_data_lie(name: str, miniature: Make, tmp
     second = load_dataset(name, moved)
     assert first.ids == second.ids
     assert first.split_hash == second.split_hash
+
+
+@every
+def test_split_files_that_do_not_fit_are_refused_or_noted(name: str, miniature: Make, tmp_path: Path) -> None:
+    root = miniature(name)
+    ids = load_dataset(name, root).ids
+    file, folder = tmp_path / "mine.tsv", tmp_path / "empty"
+    write_splits(file, {ids[0]: "test", ids[1] + "x": "test"})
+    dataset = load_dataset(name, root, splits=file)
+    assert dataset.splits == {"test": 1}
+    outside, absent = dataset.notes[-2:]
+    assert outside.startswith(f"{len(ids) - 1} images are in no split, the first is ")
+    assert absent.startswith("the split files name 1 images that are not here, the first is ")
+    folder.mkdir()
+    with pytest.raises(DatasetError, match=r"empty: no split files for this data set; expected .*\*_train\.csv"):
+        load_dataset(name, root, splits=folder)
+
+
+LABEL_FOLDERS = {"ucmerced-ml", "dlrsd", "ml-aid", "whdld", "mlrsnet"}  # as the docstring of load_dataset says
+
+
+@every
+def test_a_folder_of_splits_beside_the_data_counts_for_label_sets_alone(name: str, miniature: Make) -> None:
+    root = miniature(name)
+    shutil.rmtree(root / "splits", ignore_errors=True)
+    before = load_dataset(name, root)
+    folder = root / "splits"
+    folder.mkdir()
+    for begin in {*DATASETS.names, "ucmerced"}:  # with what the split files of some set begin
+        for split, samples in (("train", before.samples[:-1]), ("val", before.samples[-1:])):
+            (folder / f"{begin}_{split}.csv").write_text("\n".join(["image", *(sample.id for sample in samples)]))
+    mine = {"train": len(before) - 1, "val": 1}
+    if name in LABEL_FOLDERS:
+        assert load_dataset(name, root).splits == mine
+    else:
+        assert load_dataset(name, root).split_hash == before.split_hash
+    named = load_dataset(name, root, splits=folder)
+    assert named.splits == mine
+    assert not any("split" in note for note in named.notes)
 
 
 @every

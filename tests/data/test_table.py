@@ -81,6 +81,14 @@ def test_splits_from_a_file_win(folder: Path) -> None:
     assert [s.split for s in dataset.samples] == ["test", "train"]
 
 
+def test_splits_are_of_ids_as_they_are_written(folder: Path) -> None:
+    path = as_csv(folder, "path,id,labels\na.png,x/1,sea\nb.png,y/1,sand\n")
+    write_splits(folder / "s.tsv", {"x/1": "train", "y/1": "test"})
+    dataset = load_dataset("table", path, splits=folder / "s.tsv")
+    assert [(s.id, s.split) for s in dataset.samples] == [("x/1", "train"), ("y/1", "test")]
+    assert not dataset.notes
+
+
 WRONG = {
     "image column misspelt": ("pth,labels\na.png,sea\n", ":2: no 'path'; did you mean 'pth'?"),
     "label column misspelt": ("path,lables\na.png,sea\n", ":1: unknown column 'lables', did you mean 'labels'?"),

@@ -72,18 +72,24 @@ def check(
     if as_json:
         emit_json(report.to_json())
     else:
-        splits_text = ", ".join(f"{split} {count:,}" for split, count in report.splits.items())
         say(
-            f"{report.dataset}: {report.images:,} images ({splits_text}), {report.captions:,} captions, "
+            f"{report.dataset}: {report.images:,} images ({_per_split(report.splits)}), {report.captions:,} captions, "
             f"{report.cardinality:.2f} labels per image, split {report.split_hash[:12]}"
         )
         counts = report.label_counts
         if counts:
             show_table("", ("label", *report.splits), [(label, *counts[label].values()) for label in counts])
         _show_captions(report.details)
+        _show_mask_agreement(report.details)
+        if overlap := report.details.get("also_in_ml_aid"):
+            say(f"also in ml-aid: {_per_split(overlap)}; a model tested on these must not be trained on them there")
         for note in report.notes:
             say(f"note: {note}")
     raise_if_refused(report.problems, f"{report.dataset} checked")
+
+
+def _per_split(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {count:,}" for split, count in counts.items())
 
 
 def _show_captions(details: Mapping[str, Any]) -> None:
@@ -102,6 +108,18 @@ def _show_captions(details: Mapping[str, Any]) -> None:
             ("of an oracle", *(f"{value:.1f}" for value in oracle.values())),
         ]
         show_table("", ("exact-id ceiling of test, %", *matcher), ceilings)
+
+
+def _show_mask_agreement(details: Mapping[str, Any]) -> None:
+    """How many images have each label in label table and mask, and how many in one of them alone."""
+    if (found := details.get("mask_agreement")) is None:
+        return
+    say(
+        f"label table and masks (min_pixels={found['min_pixels']}) have equal labels for "
+        f"{found['equal_label_sets']:,} of {found['images']:,} images"
+    )
+    rows = [(label, *counts.values()) for label, counts in found["labels"].items()]
+    show_table("", ("images with label", "in both", "in the table only", "in the masks only"), rows)
 
 
 @app.command(no_args_is_help=True)

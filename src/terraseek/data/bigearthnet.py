@@ -23,6 +23,7 @@ from ..typing import ImageArray
 from .catalog import DATASETS, DatasetSpec, Origin
 from .dataset import ImageDataset, Sample
 from .folders import first_folder, resolve_splits
+from .splits import split_notes
 
 __all__ = ["BANDS", "BIGEARTHNET", "LABELS_19", "load_bigearthnet", "read_patch"]
 
@@ -93,6 +94,7 @@ def load_bigearthnet(
         samples=samples,
         label_names=LABELS_19,
         problems=problems,
+        notes=[] if given is None else split_notes(given, [sample.id for sample in samples]),
         reader=functools.partial(read_patch, bands=bands, size=size),
     )
 

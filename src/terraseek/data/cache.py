@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import DatasetError, ImageError, Refused
-from ..images import Fit, refuse, resize_image
+from ..errors import DatasetError, ImageError, Refused, TerraseekError
+from ..images import Fit, printable, refuse, resize_image
 from ..typing import ImageArray
 from .dataset import ImageDataset
 
@@ -71,6 +72,7 @@ class PixelCache:
 
         Raises:
             DatasetError: no image could be decoded.
+            TerraseekError: the disk has too little space for the cache; nothing is left on it.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -149,6 +151,7 @@ def _decode_into(
     for index, image in enumerate(_decoded(dataset, size, fit)):
         if not isinstance(image, Refused) and first is None:
             first = image
+            _require_space(Path(file.name).parent, dataset, size, len(dataset) * image.nbytes)
         if not isinstance(image, Refused) and first is not None and image.shape != first.shape:
             reason = f"has {image.shape[2]} bands, the others have {first.shape[2]}"
             image = Refused(source=str(dataset.samples[index].path), reason=reason)
@@ -169,6 +172,16 @@ def _decode_into(
         "kept": kept,
         "refused": [{"source": item.source, "reason": item.reason} for item in refused],
     }
+
+
+def _require_space(directory: Path, dataset: ImageDataset, size: int, needed: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if needed > free:
+        raise TerraseekError(
+            f"{printable(directory)}: {len(dataset):,} images of {dataset.name} at {size} pixels need {needed:,} bytes "
+            f"of decoded pixels, the disk has {free:,} free; free space, name a folder on another disk (data.cache of "
+            "a recipe, or TERRASEEK_HOME), or choose a smaller size (data.pixels, model.input_size) or fewer bands"
+        )
 
 
 def _decoded(dataset: ImageDataset, size: int, fit: Fit) -> Iterator[ImageArray | Refused]:

@@ -25,9 +25,9 @@ from .caption_files import CaptionedFile, find_precomp, read_karpathy, read_prec
 from .captions import caption_statistics
 from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin
 from .dataset import ImageDataset, Sample
-from .folders import first_folder, image_key, index_images, scene_id
+from .folders import first_folder, image_key, index_images, resolve_splits, scene_id
 from .mlaid import find_table, read_table
-from .splits import read_splits
+from .splits import split_notes
 from .tables import text_rows
 from .ucmerced import find_labels
 
@@ -100,7 +100,7 @@ def load_captioned(
 
     Args:
         root: holds captions and images, or a folder `folder_name` that does.
-        splits: a split file in place of the distributed split.
+        splits: a split folder (``<name>*_train.csv``) or file in place of the distributed split.
         seed: seeds the draw of val where the layout has none.
         val: share of train that becomes val where the layout has none.
         name: the registered name.
@@ -137,7 +137,7 @@ def load_ucm_captions(root: Path, *, splits: Path | None, seed: int, val: float 
 
     Args:
         root: holds captions and images, or a folder ``ucm`` that does.
-        splits: a split folder or file in place of the captions' own.
+        splits: a split folder (``ucmerced*_train.csv``) or file in place of the captions' own.
         seed: seeds the draw of val where the layout has none.
         val: share of train that becomes val where the layout has none.
     """
@@ -257,8 +257,8 @@ def _join(
     if splits is None and "val" not in held:
         held = _draw_val(entries, val, seed)
         notes.append(f"val is {val:.0%} of train, drawn from seed {seed}: the files have none")
-    given = read_splits(splits, prefixes or (name,)) or {} if splits else None
-    keyed = {image_key(key): split for key, split in given.items()} if given is not None else {}
+    # Only what the user names replaces the captions' own split: ``splits`` beside UC Merced's images is of its labels.
+    given = resolve_splits(root, splits, prefixes or (name,)) if splits else None
     samples: list[Sample] = []
     used: set[str] = set()
     for entry, split in zip(entries, held, strict=True):
@@ -272,11 +272,13 @@ def _join(
             Sample(
                 id=identify(path),
                 path=path,
-                split=split if given is None else keyed.get(image_key(path.name)),
+                split=split if given is None else given.get(image_key(path.name)),
                 captions=entry.captions,
                 labels=(labels or {}).get(image_key(path.name), ()),
             )
         )
+    if given is not None:
+        notes += split_notes(given, [image_key(sample.path.name) for sample in samples])
     if all_captioned:
         for key in sorted(images.keys() - used):
             problems.append(Refused(source=printable(images[key]), reason="no captions"))

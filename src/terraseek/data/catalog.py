@@ -91,14 +91,20 @@ def load_dataset(
 ) -> ImageDataset:
     """Load a data set by its registered name.
 
-    Splits come from the first of: `splits`; a folder ``splits`` in `root` or beside it; the split the data set is
-    distributed with; a stratified draw of 60/20/20 from `seed`.
+    Splits come from `splits` wherever it is given. Without it:
+
+    - label sets in folders (``ucmerced-ml``, ``dlrsd``, ``ml-aid``, ``whdld``, ``mlrsnet``): the first of a folder
+      ``splits`` in the data set's folder or beside it; the distributed split, which ``ml-aid`` alone has and of which
+      val is drawn; a stratified draw of 60/20/20 from `seed`
+    - caption sets: the distributed split; where it has no val, a share of train (option `val`) drawn from `seed`
+    - ``bigearthnet``: the distributed split
+    - ``table``: its column `split`; without one, a stratified draw of 60/20/20 from `seed`
 
     Args:
         name: one of ``DATASETS.names``.
         root: the data set's folder, or a folder that holds it (for ``table``: the table file).
         splits: a split folder or split file, see `terraseek.data.splits`.
-        seed: seeds the draw where no split files exist.
+        seed: seeds what is drawn.
         options: options of the data set, see ``DATASETS[name].options``.
 
     Raises:

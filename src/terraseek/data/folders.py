@@ -10,7 +10,7 @@ from ..errors import DatasetError, Refused
 from ..images import IMAGE_SUFFIXES, printable, read_image
 from ..typing import ImageArray
 from .dataset import ImageDataset, Sample, multi_hot
-from .splits import draw_splits, find_split_folder, read_splits
+from .splits import draw_splits, find_split_folder, given_splits, read_splits, split_notes
 from .tables import LabelTable
 
 __all__ = ["assemble", "first_folder", "image_key", "index_images", "resolve_splits", "scene_id"]
@@ -61,10 +61,7 @@ def resolve_splits(root: Path, splits: Path | None, prefixes: Sequence[str]) -> 
         folder = find_split_folder(root)
         found = read_splits(folder, prefixes) if folder else None
     else:
-        found = read_splits(splits, prefixes)
-        if found is None:
-            wanted = " or ".join(f"{prefix}*_train.csv" for prefix in prefixes)
-            raise DatasetError(f"{printable(splits)}: no split files for this data set; expected {wanted}")
+        found = given_splits(splits, prefixes)
     return None if found is None else {image_key(key): split for key, split in found.items()}
 
 
@@ -101,26 +98,14 @@ def assemble(
     if all_labelled:
         for key in sorted(images.keys() - rows.keys() - set(map(image_key, table.unlabelled))):
             problems.append(Refused(source=printable(images[key]), reason=f"no row in {table.path.name}"))
-    drawn = assignment is None
+    drawn_from = seed if assignment is None else None
     if assignment is None:
         labels_NC = multi_hot([labels for _, _, labels in found], label_names)
         assignment = dict(zip((key for key, _, _ in found), draw_splits(labels_NC, seed=seed), strict=True))
     samples = [
         Sample(id=identify(path), path=path, split=assignment.get(key), labels=labels) for key, path, labels in found
     ]
-    notes = [*notes, *_split_notes(assignment, [key for key, _, _ in found], drawn, seed)]
+    notes = [*notes, *split_notes(assignment, [key for key, _, _ in found], drawn_from=drawn_from)]
     return ImageDataset.build(
         name=name, root=root, samples=samples, label_names=label_names, problems=problems, notes=notes, reader=reader
     )
-
-
-def _split_notes(assignment: Mapping[str, str], keys: Sequence[str], drawn: bool, seed: int) -> list[str]:
-    if drawn:
-        return [f"splits drawn 60/20/20 from seed {seed}, stratified by label"]
-    notes = []
-    known = set(keys)
-    if outside := [key for key in keys if key not in assignment]:
-        notes.append(f"{len(outside)} images are in no split, the first is {outside[0]!r}")
-    if absent := [key for key in assignment if key not in known]:
-        notes.append(f"the split files name {len(absent)} images that are not here, the first is {absent[0]!r}")
-    return notes

@@ -1,7 +1,7 @@
 """Which image is in which split: read from files, or drawn once from a seed; always identified by a hash.
 
-A split folder holds one table per split, ``<anything>_train.csv``, ``_val.csv`` and ``_test.csv`` (or ``train.csv``
-and so on), whose first column is the image. A split file is one table with the columns ``id`` and ``split``.
+A split folder holds one table per split, ``<name>_train.csv``, ``_val.csv`` and ``_test.csv``, whose first column is
+the image; `<name>` begins as the data set's files do. A split file is one table with the columns ``id`` and ``split``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError, DatasetError, NotFoundError
+from ..images import printable
 from ..typing import LabelArray
 from .tables import text_rows
 
-__all__ = ["DEFAULT_FRACTIONS", "draw_splits", "find_split_folder", "read_splits", "write_splits"]
+__all__ = [
+    "DEFAULT_FRACTIONS",
+    "draw_splits",
+    "find_split_folder",
+    "given_splits",
+    "read_splits",
+    "split_notes",
+    "write_splits",
+]
 
 SPLITS = ("train", "val", "test")
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -50,6 +59,41 @@ def read_splits(source: Path, prefixes: Sequence[str]) -> dict[str, str] | None:
             for line, cells in list(text_rows(path))[1:]:
                 _assign(found, cells[0].strip(), split, f"{path}:{line}")
     return found or None
+
+
+def given_splits(source: Path, prefixes: Sequence[str]) -> dict[str, str]:
+    """As `read_splits`, for a source that the user named: it must have something for this data set.
+
+    Raises:
+        DatasetError: the folder has no files for this data set; and what `read_splits` raises.
+    """
+    found = read_splits(source, prefixes)
+    if found is None:
+        wanted = " or ".join(f"{prefix}*_train.csv" for prefix in prefixes)
+        raise DatasetError(f"{printable(source)}: no split files for this data set; expected {wanted}")
+    return found
+
+
+def split_notes(assignment: Mapping[str, str], keys: Sequence[str], *, drawn_from: int | None = None) -> list[str]:
+    """What should be known of the splits: that they were drawn, or where they and the images do not fit.
+
+    Args:
+        assignment: image key -> split.
+        keys: of the images that are here.
+        drawn_from: the seed, where the splits were drawn for these images.
+
+    >>> split_notes({"a": "train", "c": "test"}, ["a", "b"])[0]
+    "1 images are in no split, the first is 'b'"
+    """
+    if drawn_from is not None:
+        return [f"splits drawn 60/20/20 from seed {drawn_from}, stratified by label"]
+    notes = []
+    known = set(keys)
+    if outside := [key for key in keys if key not in assignment]:
+        notes.append(f"{len(outside)} images are in no split, the first is {outside[0]!r}")
+    if absent := [key for key in assignment if key not in known]:
+        notes.append(f"the split files name {len(absent)} images that are not here, the first is {absent[0]!r}")
+    return notes
 
 
 def _read_split_file(path: Path) -> dict[str, str]:

@@ -35,7 +35,7 @@ from ..registry import nearest
 from .captions import caption_statistics
 from .catalog import DATASETS, DatasetSpec, Origin
 from .dataset import ImageDataset, Sample, multi_hot
-from .splits import draw_splits, read_splits
+from .splits import draw_splits, given_splits, split_notes
 from .tables import text_rows
 
 __all__ = ["TABLE", "load_table"]
@@ -58,7 +58,7 @@ def load_table(
 
     Args:
         root: the table, or a folder that holds ``samples.csv`` (or images, index, table; or .jsonl, .parquet).
-        splits: a split file that overrides the column `split`.
+        splits: a split file, or a folder of ``*_train.csv`` and so on, that overrides the column `split`; keyed by id.
         seed: seeds the stratified draw if there are no splits at all.
         labels: the label names and their order; without it, all labels that occur, sorted.
         name: what reports call the data set.
@@ -225,17 +225,15 @@ def _unused(path: Path, columns: set[str]) -> list[str]:
 def _with_splits(
     samples: list[Sample], splits: Path | None, seed: int, names: Sequence[str], given: bool
 ) -> tuple[list[Sample], list[str]]:
-    if splits is not None:
-        assignment = read_splits(splits, ("",)) or {}
-        notes = []
-        if outside := [sample.id for sample in samples if sample.id not in assignment]:
-            notes.append(f"{len(outside)} images are in no split, the first is {outside[0]!r}")
-    elif given:
+    if splits is None and given:
         return samples, []
-    else:
+    ids = [sample.id for sample in samples]
+    if splits is None:
         drawn = draw_splits(multi_hot([sample.labels for sample in samples], names), seed=seed)
-        assignment = {sample.id: split for sample, split in zip(samples, drawn, strict=True)}
-        notes = [f"splits drawn 60/20/20 from seed {seed}, stratified by label"]
+        assignment = dict(zip(ids, drawn, strict=True))
+    else:
+        assignment = given_splits(splits, ("",))
+    notes = split_notes(assignment, ids, drawn_from=seed if splits is None else None)
     return [dataclasses.replace(sample, split=assignment.get(sample.id)) for sample in samples], notes
 
 
