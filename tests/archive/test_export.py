@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pystac
 import pytest
 import shapely
+from pystac import STACObjectType
 
 from terraseek.archive import Archive, Filter, ModelIdentity, Record, export_archive, import_archive
 from terraseek.archive.hilbert import hilbert_distance
@@ -29,7 +30,7 @@ def special(filled) -> Archive:
     return filled
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".json"])
+@pytest.mark.parametrize("suffix", [".parquet", ".geoparquet", ".json"])
 def test_what_is_exported_and_imported_gives_the_same_answers(special, tmp_path, suffix) -> None:
     path = tmp_path / f"out{suffix}"
     assert export_archive(special, path) == 303
@@ -37,7 +38,7 @@ def test_what_is_exported_and_imported_gives_the_same_answers(special, tmp_path,
     assert import_archive(again, path) == 303
     ids = special.ids()
     assert again.ids() == ids
-    with_pictures = suffix == ".parquet"
+    with_pictures = suffix != ".json"
     assert again.get(ids, thumbnails=with_pictures) == special.get(ids, thumbnails=with_pictures)
     for query in np.random.default_rng(0).standard_normal((5, 8)):
         where = Filter(bbox=(100, -80, -60, 80), labels_none=("town",))
@@ -106,6 +107,33 @@ def test_stac_items_are_valid(special, tmp_path) -> None:
     assert items["r00001"].assets["image"].href == "scene1.tif"
 
 
+def test_stac_items_pass_the_validation_of_pystac(special, tmp_path) -> None:
+    export_archive(special, tmp_path / "out.items", kind="stac")
+    collection = pystac.ItemCollection.from_file(str(tmp_path / "out.items"))
+    assert len(collection) == 303
+    for item in collection:
+        item.validate()
+    # Of the core schemas pystac has those of its own version at hand, and it brings what it reads up to that. What we
+    # wrote ourselves has to pass as it stands, but for the version.
+    current = pystac.get_stac_version()
+    raw = json.loads((tmp_path / "out.items").read_text())["features"]
+    for item in raw:
+        pystac.validation.validate_dict({**item, "stac_version": current}, STACObjectType.ITEM, current)
+    del raw[0]["properties"]["datetime"]
+    with pytest.raises(pystac.STACValidationError, match="datetime"):
+        pystac.validation.validate_dict({**raw[0], "stac_version": current}, STACObjectType.ITEM, current)
+
+
+def test_an_item_collection_too_large_to_hold_is_refused(special, archive, tmp_path, monkeypatch) -> None:
+    export_archive(special, tmp_path / "out.json")
+    size = (tmp_path / "out.json").stat().st_size
+    monkeypatch.setattr("terraseek.archive.stac.MAX_BYTES", size)
+    assert import_archive(archive, tmp_path / "out.json") == 303
+    monkeypatch.setattr("terraseek.archive.stac.MAX_BYTES", size - 1)
+    with pytest.raises(UsageError, match=r"out.json has .* GB, .* GeoParquet .* \.parquet"):
+        import_archive(archive, tmp_path / "out.json")
+
+
 def test_csv_has_no_formulas(special, tmp_path) -> None:
     hidden = Record(id="hidden", source="s", labels=("0", "=1+1"), caption="a\u202eb\x9b31m\x1b[0m")
     special.add([hidden], np.ones((1, 8)))
@@ -134,6 +162,8 @@ def test_an_export_that_fails_leaves_nothing(special, tmp_path) -> None:
     assert (tmp_path / "out.csv").read_text() == "as it was"
     with pytest.raises(UsageError, match=r"unknown export format '\.txt'"):
         export_archive(special, tmp_path / "out.txt")
+    with pytest.raises(UsageError, match=r"unknown export format '': .* say which with --format"):
+        export_archive(special, tmp_path / "out")
 
 
 def foreign(path: Path, **columns: list) -> Path:

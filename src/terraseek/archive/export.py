@@ -21,7 +21,13 @@ from .view import View
 __all__ = ["ExportFormat", "export_archive", "import_archive"]
 
 ExportFormat: TypeAlias = Literal["geoparquet", "geojson", "csv", "stac"]
-SUFFIXES: dict[str, ExportFormat] = {".parquet": "geoparquet", ".geojson": "geojson", ".csv": "csv", ".json": "stac"}
+SUFFIXES: dict[str, ExportFormat] = {
+    ".parquet": "geoparquet",
+    ".geoparquet": "geoparquet",
+    ".geojson": "geojson",
+    ".csv": "csv",
+    ".json": "stac",
+}
 READERS = {
     **dict.fromkeys((".parquet", ".geoparquet"), read_geoparquet),
     **dict.fromkeys((".json", ".geojson"), read_items),
@@ -59,7 +65,8 @@ def export_archive(
     chosen = kind or SUFFIXES.get(path.suffix.lower())
     if chosen not in get_args(ExportFormat):
         hint = nearest(str(kind or path.suffix), list(get_args(ExportFormat)))
-        raise UsageError(f"unknown export format {kind or path.suffix!r}: {hint}")
+        ask = "" if kind else "; end the name in .parquet, .geojson, .csv or .json, or say which with --format"
+        raise UsageError(f"unknown export format {kind or path.suffix!r}: {hint}{ask}")
     assert chosen is not None
     if dry_run:
         return archive.count(where or Filter())
@@ -127,10 +134,10 @@ def import_archive(
             )
     else:
         archive.check_model(ModelIdentity(**model))
-    for _ in batches:  # all of it is looked at before any of it is written: a bad row must not leave half a file
+    for _ in batches():  # all of it is looked at before any of it is written: a bad row must not leave half a file
         pass
     done = 0
-    for batch in read(path, archive.dim)[1]:
+    for batch in batches():
         if not dry_run:
             archive.add(batch.records, batch.vectors_ND)
         done += len(batch.records)

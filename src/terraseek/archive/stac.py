@@ -8,14 +8,14 @@ checked. The record's own fields have the prefix `terraseek:`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import shapely
 
-from ..errors import CorruptError, DatasetError, TerraseekError
+from ..errors import CorruptError, DatasetError, TerraseekError, UsageError
 from ..typing import FloatArray
 from .archive import Archive
 from .batches import BATCH, Batch, UniqueIds, vectors_of
@@ -25,6 +25,8 @@ from .record import DEFAULT_COLLECTION, Record
 
 __all__ = ["read_items", "record_from_item", "stac_item", "write_stac"]
 
+MAX_BYTES = 1 << 30
+"""An ItemCollection is read as one JSON document, which takes some three times its size in memory."""
 _OWN = ("source", "window", "collection", "labels", "predicted", "caption")
 _RESERVED = frozenset({"datetime", "start_datetime", "end_datetime"})
 
@@ -91,14 +93,21 @@ def record_from_item(item: dict[str, Any]) -> Record:
     )
 
 
-def read_items(path: Path, dim: int) -> tuple[dict[str, Any] | None, Iterator[Batch]]:
-    """The model that an ItemCollection names and its records, batch by batch.
+def read_items(path: Path, dim: int) -> tuple[dict[str, Any] | None, Callable[[], Iterator[Batch]]]:
+    """The model that an ItemCollection names and its records in batches, as often as they are asked for.
 
     Raises:
+        UsageError: it is larger than `MAX_BYTES`.
         CorruptError: it is no ItemCollection.
         DatasetError: an item has no vector of `dim` dimensions or makes no record, or the items are of several models;
             the message names the item, counted from 1.
     """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"{path} has {size / 1e9:.1f} GB, a STAC ItemCollection is read up to {MAX_BYTES / 1e9:.1f}; GeoParquet is "
+            "read in parts: export to .parquet and import that"
+        )
     try:
         items = json.loads(path.read_text(encoding="utf-8"))["features"]
         properties = [item["properties"] for item in items]
@@ -114,7 +123,7 @@ def read_items(path: Path, dim: int) -> tuple[dict[str, Any] | None, Iterator[Ba
         shown = ", ".join(name[:12] or "none" for name in models)
         raise DatasetError(f"{path}: its items have vectors of {len(models)} models ({shown}); import them one by one")
     model = {"fingerprint": next(iter(models)), "dim": dim} if models else None
-    return model, _batches(path, items, dim)
+    return model, lambda: _batches(path, items, dim)
 
 
 def _batches(path: Path, items: list[dict[str, Any]], dim: int) -> Iterator[Batch]:

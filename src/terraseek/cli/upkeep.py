@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..config import to_mapping
+from ..errors import UsageError
 from .filters import Uri, takes_filter
 from .output import DryRun, Json, emit_json, say, show_progress
 from .places import open_place
@@ -124,17 +125,27 @@ def export_records(
     out: Annotated[Path, typer.Argument(help="A .parquet, .geojson, .csv or .json (STAC ItemCollection) file.")],
     *,
     condition: Filter,
+    kind: Annotated[
+        Literal["geoparquet", "stac", "geojson", "csv"] | None,
+        typer.Option("--format", help="What to write; without it the ending of the name says so."),
+    ] = None,
+    stac: Annotated[bool, typer.Option("--stac", help="Write a STAC ItemCollection: --format stac.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Write records to one file. GeoParquet and STAC hold the vectors and can be imported again.
 
     Example: `terraseek archive export coast coast.parquet --collection sentinel-2`
+
+    Example: `terraseek archive export coast items.json --stac`
     """
     from ..archive import export_archive
 
+    if stac and kind not in (None, "stac"):
+        raise UsageError(f"--stac and --format {kind} are two formats; choose one")
+    chosen = "stac" if stac else kind
     with show_progress("exporting") as progress:
-        count = export_archive(open_place(uri), out, where=condition, dry_run=dry_run, progress=progress)
+        count = export_archive(open_place(uri), out, chosen, where=condition, dry_run=dry_run, progress=progress)
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, "path": str(out), "records": count})
     else:
