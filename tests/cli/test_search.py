@@ -46,6 +46,21 @@ def test_several_examples_and_the_negative(run: Run, archive: Path, pictures: Pa
     assert Path(away["hits"][-1]["source"]).stem.startswith("sand")
 
 
+@pytest.mark.parametrize("way", ["rocchio", "logistic"])
+def test_marks_are_the_same_here_and_in_python(run: Run, archive: Path, pictures: Path, way: str) -> None:
+    ids = {Path(hit["source"]).stem: hit["id"] for hit in run("search", archive, "-k", 12, "--json").json["hits"]}
+    right, wrong = (ids["sea0"], ids["sea1"]), (ids["roof0"], ids["sand0"])
+    marks = [word for name in right for word in ("--like", name)] + [w for name in wrong for w in ("--not-like", name)]
+    image = pictures / "sand1.png"
+    told = run("search", archive, "--image", image, *marks, "--feedback", way, "--json").json
+    retriever = Retriever(*open_archive(archive))
+    found = retriever.search(Query(image=(image,), like=right, not_like=wrong, feedback=way))
+    assert told == json.loads(json.dumps(found.to_json()))
+    examples = retriever.search(Query(image=(image,), like=right, not_like=wrong))
+    assert [hit.score for hit in found.hits] != [hit.score for hit in examples.hits]
+    assert run("search", archive, "--image", image, "--feedback", way).code == 2
+
+
 def test_pages_go_on_where_they_ended(run: Run, archive: Path, pictures: Path) -> None:
     query = ("search", archive, "--image", pictures / "sand0.png")
     whole = run(*query, "-k", 12, "--json").json

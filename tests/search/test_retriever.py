@@ -12,7 +12,7 @@ from PIL import Image
 
 from terraseek.archive import Archive, Filter, Record, View
 from terraseek.errors import ImageError, ModelMismatchError, NotFoundError, QueryError, UsageError
-from terraseek.search import Query, Retriever
+from terraseek.search import Query, Retriever, logistic_direction, rocchio_direction
 
 RED, GREEN, BLUE = np.eye(3)
 
@@ -79,6 +79,34 @@ def test_negatives_push_away(archive) -> None:
     plain = retriever.search(Query(like="p11", k=22)).ids
     pushed = retriever.search(Query(like="p11", not_like="p00", k=22)).ids
     assert plain.index("p08") < pushed.index("p08")
+
+
+def test_marks_move_the_search_by_the_measured_formulas(archive, encoder) -> None:
+    retriever = Retriever(archive, encoder)
+    confirmed, rejected = ("p08", "p10"), ("p00", "p02", "p04")
+    right, wrong = archive.vectors(confirmed), archive.vectors(rejected)
+    [asked] = encoder.encode_images([picture((1, 1, 0))])
+    marks = {"like": confirmed, "not_like": rejected}
+    for name, direction in (("rocchio", rocchio_direction), ("logistic", logistic_direction)):
+        moved = retriever.vectors(Query(image=picture((1, 1, 0)), feedback=name, **marks))
+        np.testing.assert_allclose(moved[0], direction(asked, right, wrong), atol=1e-6)
+        mean = right.mean(axis=0) / np.linalg.norm(right.mean(axis=0))
+        alone = retriever.vectors(Query(feedback=name, **marks))
+        np.testing.assert_allclose(alone[0], direction(mean, right, wrong), atol=1e-6)
+        page = retriever.search(Query(image=picture((1, 1, 0)), feedback=name, **marks))
+        assert page.matched == 24 - 5
+    examples = retriever.vectors(Query(**marks))
+    np.testing.assert_allclose(examples[0], rocchio_direction(mean, right[:0], wrong), atol=1e-6)
+    stronger = retriever.vectors(Query(**marks, feedback="rocchio", negative_weight=0.5))
+    np.testing.assert_allclose(stronger[0], rocchio_direction(mean, right, wrong, gamma=0.5), atol=1e-6)
+
+
+def test_pages_of_one_way_of_feedback_do_not_continue_another(archive) -> None:
+    retriever = Retriever(archive)
+    following = retriever.search(Query(like="p05", not_like="p20", feedback="rocchio", k=3)).next
+    assert retriever.search(Query(like="p05", not_like="p20", feedback="rocchio", k=3, after=following)).hits
+    with pytest.raises(QueryError, match="another search"):
+        retriever.search(Query(like="p05", not_like="p20", feedback="logistic", k=3, after=following))
 
 
 def test_max_gives_each_record_its_best_example(archive, encoder) -> None:

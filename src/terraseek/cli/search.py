@@ -41,6 +41,10 @@ def search(
     weight: Annotated[
         list[str] | None, typer.Option(metavar="SIDE=W", help="Weight of image, text or like, such as text=0.5.")
     ] = None,
+    feedback: Annotated[
+        Literal["rocchio", "logistic"] | None,
+        typer.Option(help="Take --like and --not-like as marks on hits, which move the search."),
+    ] = None,
     diversity: Annotated[float, typer.Option(min=0, max=1, help="Above 0, put back hits that repeat others.")] = 0.0,
     *,
     condition: Filter,
@@ -85,6 +89,7 @@ def search(
         not_like=tuple(not_like or ()),
         combine=combine,
         weights=_weights(weight or []),
+        feedback=feedback,
         diversity=diversity,
         k=k,
         after=after,

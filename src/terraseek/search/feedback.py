@@ -6,12 +6,18 @@ inner product with a linear classifier's weights ranks as the classifier does.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import QueryError
 from ..typing import FloatArray
 
-__all__ = ["logistic_direction", "rocchio_direction"]
+__all__ = ["GAMMA", "Feedback", "logistic_direction", "rocchio_direction", "unit_direction"]
+
+Feedback: TypeAlias = Literal["rocchio", "logistic"]
+GAMMA = 0.15
+"""How much the rejected count in Rocchio's formula, beside 1 for the search so far and 0.75 for the confirmed."""
 
 
 def rocchio_direction(
@@ -21,7 +27,7 @@ def rocchio_direction(
     *,
     alpha: float = 1.0,
     beta: float = 0.75,
-    gamma: float = 0.15,
+    gamma: float = GAMMA,
 ) -> FloatArray:
     """``alpha q + beta mean(positive) - gamma mean(negative)``, as a unit vector (Rocchio, 1971).
 
@@ -42,7 +48,7 @@ def rocchio_direction(
         moved_D = moved_D + beta * np.mean(positive_PD, axis=0)
     if len(negative_ND):
         moved_D = moved_D - gamma * np.mean(negative_ND, axis=0)
-    return _unit(moved_D)
+    return unit_direction(moved_D)
 
 
 def logistic_direction(
@@ -96,12 +102,17 @@ def logistic_direction(
         weights_R, bias = weights_R - step[:-1], bias - step[-1]
         if np.linalg.norm(step) < 1e-8:
             break
-    return _unit(basis_DR @ weights_R)
+    return unit_direction(basis_DR @ weights_R)
 
 
-def _unit(vector_D: FloatArray) -> FloatArray:
+def unit_direction(vector_D: FloatArray) -> FloatArray:
+    """The vector at length 1.
+
+    Raises:
+        QueryError: it is zero, as examples and marks that cancel each other out make it.
+    """
     norm = float(np.linalg.norm(vector_D))
     if norm < 1e-9:
-        raise UsageError("the marks cancel the query out; confirm or reject something else")
+        raise QueryError("the examples and marks cancel each other out; change the weights or leave some out")
     unit_D: FloatArray = vector_D / norm
     return unit_D

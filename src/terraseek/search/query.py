@@ -16,6 +16,7 @@ from ..archive import Filter, Mode
 from ..errors import QueryError
 from ..registry import nearest
 from ..typing import FloatArray, ImageArray
+from .feedback import GAMMA, Feedback
 
 __all__ = ["MAX_K", "Combine", "Example", "Query"]
 
@@ -43,7 +44,10 @@ class Query(Filter):
             that it resembles most ("any of these").
         weights: how much "image", "text", "vector" and "like" count beside each other in the mean, 1 each by default;
             a negative weight moves away.
-        negative_weight: how far to move away from `not_like` (Rocchio's gamma, the positives' beta being 1).
+        negative_weight: how far to move away from `not_like` (Rocchio's gamma, beside 1 for what is looked for).
+        feedback: "rocchio" or "logistic" takes `like` and `not_like` as marks on the hits of the search by `image`,
+            `text` and `vector`, which they move; without those three the mean of `like` is the search. None takes
+            `like` as further examples. See `rocchio_direction` and `logistic_direction`.
         diversity: 0 ranks by score alone; up to 1, hits that resemble better-ranked hits are put back (MMR).
         k: how many hits a page has.
         after: the `next` of the page before.
@@ -64,7 +68,8 @@ class Query(Filter):
     not_like: tuple[str, ...] = ()
     combine: Combine = "mean"
     weights: Mapping[str, float] = field(default_factory=dict)
-    negative_weight: float = 0.5
+    negative_weight: float = GAMMA
+    feedback: Feedback | None = None
     diversity: float = 0.0
     k: int = 20
     after: str | None = None
@@ -92,12 +97,25 @@ class Query(Filter):
     def _check_together(self) -> None:
         if self.not_like and not self.has_examples:
             raise QueryError("not_like says what to avoid; give what to look for too (like, image, text or vector)")
-        if self.combine == "max" and (self.not_like or self.weights):
-            raise QueryError("combine 'max' takes no not_like and no weights; they need 'mean'")
+        if self.combine == "max" and (self.not_like or self.weights or self.feedback):
+            raise QueryError("combine 'max' takes no not_like, no weights and no feedback; they need 'mean'")
+        if self.feedback is not None:
+            self._check_feedback()
         if self.diversity and self.after is not None:
             raise QueryError("a search with diversity has one page; ask for a larger k instead of after")
         if self.diversity and not self.has_examples:
             raise QueryError("diversity needs an example or a text to rank by")
+
+    def _check_feedback(self) -> None:
+        if self.feedback not in get_args(Feedback):
+            hint = nearest(str(self.feedback), list(get_args(Feedback)))
+            raise QueryError(f"unknown feedback {self.feedback!r}: {hint}")
+        if not self.like and not self.not_like:
+            raise QueryError("feedback needs hits that are marked: give like, not_like or both")
+        if "like" in self.weights:
+            raise QueryError("feedback weighs what is marked by itself; leave out the weight of like, or feedback")
+        if self.feedback == "logistic" and self.negative_weight != GAMMA:
+            raise QueryError("negative_weight is Rocchio's, logistic feedback has none; leave one of them out")
 
     @property
     def has_examples(self) -> bool:
@@ -120,6 +138,7 @@ class Query(Filter):
             self.like,
             self.not_like,
             self.combine,
+            self.feedback,
             sorted(self.weights.items()),
         ]
         state.update(json.dumps([*plain, self.negative_weight, self.mode], sort_keys=True).encode())

@@ -14,6 +14,7 @@ from ..errors import QueryError, UsageError
 from ..images import read_image
 from ..typing import Encoder, FloatArray, ImageArray
 from .diversity import mmr
+from .feedback import logistic_direction, rocchio_direction, unit_direction
 from .page import Cursor, Hit, Page
 from .query import Example, Query
 
@@ -139,18 +140,26 @@ class Retriever:
         }
 
     def _combine(self, view: View, query: Query, examples: Mapping[str, FloatArray]) -> FloatArray:
-        sides = {**examples, "like": view.vectors(query.like) if query.like else np.empty((0, view.dim))}
+        liked_PD, avoided_ND = (
+            view.vectors(ids) if ids else np.empty((0, view.dim)) for ids in (query.like, query.not_like)
+        )
+        sides = {**examples, "like": liked_PD}
         if query.combine == "max":
             return np.concatenate(list(sides.values())).astype(np.float32)
+        if query.feedback and any(map(len, examples.values())):
+            del sides["like"]  # marks on the hits of the examples, no examples themselves
         present = {name: rows_ND for name, rows_ND in sides.items() if len(rows_ND)}
         if not present:
             return np.empty((0, self.archive.dim), np.float32)
         # The mean of each side is made a unit vector first: two examples must not count twice beside one text.
-        total_D = sum(query.weights.get(name, 1.0) * _unit(rows_ND.mean(axis=0)) for name, rows_ND in present.items())
-        total_D = np.asarray(total_D, np.float64)
-        if query.not_like:
-            total_D = _unit(total_D) - query.negative_weight * view.vectors(query.not_like).mean(axis=0)
-        return _unit(total_D)[None].astype(np.float32)
+        means = [query.weights.get(name, 1.0) * unit_direction(rows.mean(axis=0)) for name, rows in present.items()]
+        total_D = unit_direction(np.sum(means, axis=0))
+        if query.feedback == "logistic":
+            moved_D = logistic_direction(total_D, liked_PD, avoided_ND)
+        else:
+            confirmed_PD = liked_PD if query.feedback else liked_PD[:0]
+            moved_D = rocchio_direction(total_D, confirmed_PD, avoided_ND, gamma=query.negative_weight)
+        return moved_D[None].astype(np.float32)
 
     def _own(self, vectors_ND: FloatArray) -> FloatArray:
         if vectors_ND.shape[1] != self.archive.dim:
@@ -181,14 +190,6 @@ class Retriever:
             name = self.archive.model.describe()
             raise UsageError(f"searching by {what} needs the model that made the archive: {name}; name its directory")
         return self.encoder
-
-
-def _unit(vector_D: FloatArray) -> FloatArray:
-    norm = float(np.linalg.norm(vector_D))
-    if norm < 1e-9:
-        raise QueryError("the examples cancel each other out; change the weights or leave some out")
-    unit_D: FloatArray = vector_D / norm
-    return unit_D
 
 
 def _best_of(rankings: Sequence[Ranking]) -> Scored:
