@@ -63,6 +63,13 @@ def records_of() -> Callable[..., tuple[list[Record], FloatArray]]:
     return make_records
 
 
+def flip_a_bit(path: Path) -> None:
+    """The lowest bit of the byte in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def brute_force(vectors: FloatArray, ids: Sequence[str], query: FloatArray) -> list[tuple[str, float]]:
     """The ranking by plain loops: cosine rounded as documented, ties by id."""
     pairs = []

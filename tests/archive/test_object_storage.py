@@ -24,15 +24,17 @@ from terraseek.archive import (
     repair_archive,
 )
 from terraseek.archive.lease import writer_lease
-from terraseek.errors import BusyError, NotFoundError, UnreachableError, UsageError
+from terraseek.archive.model_table import keep_model
+from terraseek.errors import BusyError, CorruptError, NotFoundError, UnreachableError, UsageError
 
-from ..encoders.conftest import make_model
-from .conftest import make_records
+from ..encoders.conftest import WEIGHT, make_model, write_image_onnx
+from .conftest import flip_a_bit, make_records
 from .object_store import BUCKET, serve_s3
 
 __all__ = ["make_model"]
 MODEL = ModelIdentity(fingerprint="f" * 64, dim=8, name="test")
 NAMES = count()
+GREY = [np.full((9, 9, 3), 40, np.uint8)]
 
 
 @pytest.fixture(scope="module")
@@ -142,14 +144,69 @@ def test_the_model_is_kept_beside_the_records(
 ) -> None:
     model = make_model(text=True)
     _, encoder = create_archive(uri, model, storage_options=options)
-    pixels = [np.full((9, 9, 3), 40, np.uint8)]
-    expected = encoder.encode_images(pixels), encoder.encode_texts(["beach"])
+    expected = encoder.encode_images(GREY), encoder.encode_texts(["beach"])
     shutil.rmtree(model)
     for cache in (None, tmp_path / "cache", tmp_path / "cache"):
         _, fetched = open_archive(uri, storage_options=options, cache=cache)
-        np.testing.assert_array_equal(fetched.encode_images(pixels), expected[0])
+        np.testing.assert_array_equal(fetched.encode_images(GREY), expected[0])
         np.testing.assert_array_equal(fetched.encode_texts(["beach"]), expected[1])
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [encoder.fingerprint]
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert encoder.fingerprint not in folder.name
+    report = again(Archive.open(uri, storage_options=options), options).verify()
+    assert (report.problems, report.notes) == ((), ())
+
+
+def test_an_archive_gets_no_model_that_another_one_brought(
+    options: dict[str, str], make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    honest, hostile = (f"s3://{BUCKET}/archive-{next(NAMES)}" for _ in range(2))
+    model = make_model()
+    expected = create_archive(honest, model, storage_options=options)[1].encode_images(GREY)
+    write_image_onnx(model / "image.onnx", weight=-WEIGHT)  # of which the fingerprint knows nothing
+    create_archive(hostile, model, storage_options=options)
+    for uri, vectors in ((hostile, -expected), (honest, expected)):
+        _, encoder = open_archive(uri, storage_options=options, cache=tmp_path / "cache")
+        np.testing.assert_allclose(encoder.encode_images(GREY), vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("fingerprint", ["/absolute", "../beside", "0" * 64])
+def test_a_kept_model_goes_nowhere_but_to_the_cache_and_only_if_it_is_the_right_one(
+    uri: str, options: dict[str, str], make_model: Callable[..., Path], tmp_path: Path, fingerprint: str
+) -> None:
+    fingerprint = fingerprint.replace("/absolute", str(tmp_path / "absolute"))
+    archive = Archive.create(uri, ModelIdentity(fingerprint=fingerprint, dim=4), storage_options=options)
+    keep_model(archive.connection, uri, make_model())
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises((NotFoundError, CorruptError), match="with --model"):
+        open_archive(uri, storage_options=options, cache=tmp_path / "cache")
+    left = [path for path in sorted(tmp_path.rglob("*")) if path not in before]
+    assert [path for path in left if path != tmp_path / "cache"] == []
+
+
+def test_a_flipped_bit_in_the_fetched_copy_is_named_and_fetched_again(
+    uri: str, options: dict[str, str], make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    create_archive(uri, make_model(), storage_options=options)
+    open_archive(uri, storage_options=options, cache=tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    flip_a_bit(folder / "image.onnx")
+    with pytest.raises(CorruptError, match=r"image\.onnx of the kept model .* has changed; delete .* fetched again"):
+        open_archive(uri, storage_options=options, cache=tmp_path / "cache")
+    shutil.rmtree(folder)
+    open_archive(uri, storage_options=options, cache=tmp_path / "cache")
+
+
+def test_verifying_reads_the_kept_model_of_a_bucket(
+    uri: str, options: dict[str, str], make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    with monkeypatch.context() as damaged:  # written otherwise than its checksums say
+        damaged.setattr("terraseek.archive.model_table.sums_text", lambda sums: f"{'0' * 64}  image.onnx\n")
+        damaged.setattr("terraseek.archive.model_sums.MODEL_FILES", ("image.onnx",))
+        archive, _ = create_archive(uri, model, storage_options=options)
+        (problem,) = archive.verify().problems
+    assert problem.kind == "kept model"
+    assert "kept model's image.onnx has changed" in problem.detail
 
 
 def test_an_archive_without_a_model_asks_for_one(archive: Archive, options: dict[str, str]) -> None:

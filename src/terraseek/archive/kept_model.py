@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
 
-from ..encoders import CONFIG_FILE, OnnxEncoder, load_encoder
-from ..errors import NotFoundError
+from ..encoders import CONFIG_FILE, OnnxEncoder, load_encoder, model_fingerprint
+from ..errors import CorruptError, NotFoundError
 from .archive import Archive
+from .model_sums import SUMS_FILE, changed_files, has_sums, sums_of, sums_text
 from .model_table import fetch_model, keep_model
+from .reports import Problem
 from .storage import local_directory, storage_errors
 
-__all__ = ["create_archive", "open_archive"]
+__all__ = ["check_kept_model", "create_archive", "open_archive"]
 
 FOLDER = "model"
+_ADVICE = "put the file back from the model it was copied from, or name the model with --model"
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+"""Of a model directory. In Python an archive may be made with an encoder of one's own, and any name for it."""
 
 
 def create_archive(
@@ -46,6 +53,7 @@ def create_archive(
     elif not (home / FOLDER / CONFIG_FILE).is_file():
         with storage_errors(str(uri), "keeping its model"), tempfile.TemporaryDirectory(dir=home, prefix=".") as draft:
             copied = shutil.copytree(model, Path(draft) / FOLDER)
+            (copied / SUMS_FILE).write_text(sums_text(sums_of(Path(model))), encoding="utf-8")
             copied.replace(home / FOLDER)
     return archive, encoder
 
@@ -71,6 +79,7 @@ def open_archive(
     Raises:
         NotFoundError: there is no archive, or no model was given and the archive keeps none.
         ModelMismatchError: the model is not the one that made the archive.
+        CorruptError: a file of the kept copy is not what was written.
     """
     archive = Archive.open(uri, storage_options=storage_options)
     if model is not None:
@@ -78,7 +87,7 @@ def open_archive(
     elif (home := local_directory(str(uri))) is not None:
         encoder = _load_kept(archive, home / FOLDER, threads)
     elif cache is not None:
-        encoder = _load_kept(archive, cache / archive.model.fingerprint, threads)
+        encoder = _load_kept(archive, cache / _cache_name(archive), threads)
     else:
         folder = Path(tempfile.mkdtemp(prefix="terraseek-"))
         try:
@@ -91,12 +100,71 @@ def open_archive(
     return archive, encoder
 
 
+def _cache_name(archive: Archive) -> str:
+    """Of the folder that the kept model is fetched to.
+
+    An archive's metadata and ONNX files are what its writer made them: the name is no path whatever they say, and no
+    archive gets a model that another one brought.
+    """
+    text = f"{archive.uri.rstrip('/')}\n{archive.model.fingerprint}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _load_kept(archive: Archive, folder: Path, threads: int | None) -> OnnxEncoder:
+    """The encoder of the copy in `folder`, which is fetched there first if the archive lies on object storage."""
+    remote = local_directory(archive.uri) is None
     there = (folder / CONFIG_FILE).is_file()
-    if not there and local_directory(archive.uri) is None:
-        there = fetch_model(archive.connection, archive.uri, folder)
+    if not there and remote:
+        there = _fetch(archive, folder)
     if not there:
         raise NotFoundError(
             f"{archive.uri} keeps no copy of its model {archive.model.describe()}; name it with --model"
         )
+    with storage_errors(archive.uri, "reading its model"):
+        changed = changed_files(folder)
+    if changed:
+        advice = f"delete {folder}, it is then fetched again" if remote else _ADVICE
+        raise CorruptError(f"{archive.uri}: {', '.join(changed)} of the kept model in {folder} has changed; {advice}")
     return load_encoder(folder, threads=threads)
+
+
+def _fetch(archive: Archive, folder: Path) -> bool:
+    fingerprint = archive.model.fingerprint
+    if _FINGERPRINT.fullmatch(fingerprint) is None:  # no model directory has such a one
+        return False
+    return fetch_model(archive.connection, archive.uri, folder, fingerprint)
+
+
+def check_kept_model(archive: Archive) -> tuple[list[Problem], list[str]]:
+    """Compare the copy that the archive keeps of its model with its checksums and with the archive's fingerprint.
+
+    Returns:
+        What is wrong with it, and what could not be checked, as lines for a person.
+    """
+    home = local_directory(archive.uri)
+    with storage_errors(archive.uri, "reading its model"):
+        if home is not None:
+            return _checked(archive, home / FOLDER)
+        with tempfile.TemporaryDirectory(prefix="terraseek-") as draft:
+            folder = Path(draft) / FOLDER
+            try:
+                _fetch(archive, folder)
+            except CorruptError as error:
+                return [Problem(kind="kept model", detail=str(error))], []
+            return _checked(archive, folder)
+
+
+def _checked(archive: Archive, folder: Path) -> tuple[list[Problem], list[str]]:
+    if not folder.is_dir():
+        return [], []
+    wrong = [f"its {name} has changed" for name in changed_files(folder)]
+    try:
+        found = model_fingerprint(folder)
+    except NotFoundError as error:
+        wrong = wrong or [str(error)]
+    else:
+        if found != archive.model.fingerprint and not wrong:
+            wrong = [f"it has the fingerprint {found[:12]}, the vectors are of {archive.model.fingerprint[:12]}"]
+    problems = [Problem(kind="kept model", detail=f"the kept model in {folder}: {what}; {_ADVICE}") for what in wrong]
+    old = f"{archive.uri}: its kept model has no checksums, an older release put it there: ONNX files were not checked"
+    return problems, [] if has_sums(folder) else [old]

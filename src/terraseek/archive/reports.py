@@ -9,7 +9,9 @@ from ..errors import IntegrityError
 
 __all__ = ["Problem", "ProblemKind", "RepairReport", "VerifyReport"]
 
-ProblemKind: TypeAlias = Literal["unreadable", "record", "vector", "thumbnail", "duplicate", "model", "count"]
+ProblemKind: TypeAlias = Literal[
+    "unreadable", "record", "vector", "thumbnail", "duplicate", "model", "kept model", "count"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,8 @@ class Problem:
 
     Attributes:
         kind: "unreadable" rows of a damaged file; a "record", "vector" or "thumbnail" with another checksum; a
-            "duplicate" id; vectors of another "model" dimension; a "count" that does not add up.
+            "duplicate" id; vectors of another "model" dimension; a "kept model" that is not what was put there; a
+            "count" that does not add up.
         detail: one line for a person.
         ids: of the records, where they can still be read.
         rows: internal row ids.
@@ -39,12 +42,14 @@ class VerifyReport:
         intact: how many of them were read and are as written.
         problems: none in a sound archive.
         recall: of the ann index at 10, on the archive's own vectors; None if not asked for.
+        notes: what could not be checked.
     """
 
     records: int
     intact: int
     problems: tuple[Problem, ...]
     recall: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -63,6 +68,7 @@ class VerifyReport:
             "intact": self.intact,
             "problems": problems,
             "recall": self.recall,
+            "notes": list(self.notes),
         }
 
     def raise_for_problems(self, uri: str) -> None:
@@ -73,9 +79,10 @@ class VerifyReport:
         """
         if self.problems:
             more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
-            raise IntegrityError(
-                f"{uri}: {self.problems[0].detail}{more}; save what is sound with: archive repair {uri}"
-            )
+            # A repair is of records; what to do about the kept model is in its own line.
+            of_records = any(problem.kind != "kept model" for problem in self.problems)
+            advice = f"; save what is sound with: archive repair {uri}" if of_records else ""
+            raise IntegrityError(f"{uri}: {self.problems[0].detail}{more}{advice}")
 
 
 @dataclass(frozen=True, kw_only=True)

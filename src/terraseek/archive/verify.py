@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import BusyError, CorruptError, TerraseekError
 from .archive import RECORDS, Archive
+from .kept_model import check_kept_model
 from .notes import SOURCES
 from .reports import Problem, RepairReport, VerifyReport
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
@@ -21,6 +24,8 @@ from .storage import file_of, is_damage, local_directory, split_by_file, storage
 from .versions import ASIDE
 
 __all__ = ["repair_archive", "verify_archive"]
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 2048
 SMALLEST = 64
@@ -32,7 +37,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress | None = None) -> VerifyReport:
-    """Read every record, vector and thumbnail and compare it with its checksum.
+    """Read every record, vector and thumbnail, and the kept model, and compare each with its checksum.
 
     Args:
         archive: stays readable and writable meanwhile; one version of it is checked. Where a compaction removes files
@@ -49,10 +54,15 @@ def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress
     for _ in range(TRIES):
         snapshot = archive.snapshot()
         try:
-            return _verified(archive, snapshot, recall, progress)
+            report = _verified(archive, snapshot, recall, progress)
         except CorruptError:
             if archive.is_newest(snapshot):
                 raise
+        else:
+            problems, notes = check_kept_model(archive)
+            for note in notes:
+                logger.warning(note)
+            return replace(report, problems=(*report.problems, *problems), notes=tuple(notes))
     raise BusyError(f"{archive.uri}: {TRIES} versions were compacted away while they were verified; try again later")
 
 

@@ -27,7 +27,7 @@ def pixel_cache_home() -> Path:
 
 
 def fetched_models_home() -> Path:
-    """Where models that archives on object storage keep are put, by fingerprint."""
+    """Where models that archives on object storage keep are put, by archive."""
     return cache_home() / "fetched-models"
 
 
