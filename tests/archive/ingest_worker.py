@@ -44,7 +44,7 @@ def main(uri: str, *sources: str) -> None:
         archive,
         FakeEncoder(delay=0.002),
         sources,
-        IngestOptions(chip=ChipConfig(size=32), batch_size=8),
+        IngestOptions(chip=ChipConfig(size=32), batch_size=8, commit_size=8),
         progress=lambda done, expected: os.write(1, f"{done} {expected}\n".encode()),
     )
 

@@ -11,9 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,13 +23,17 @@ import shapely
 from PIL import Image
 from rasterio import Affine
 
-from terraseek.archive import AddResult, Archive, Filter, Record, sources
+from terraseek.archive import AddResult, Archive, Filter, Record, create_archive, sources
+from terraseek.archive import archive as archive_module
 from terraseek.archive.ingest import IngestOptions, IngestReport, ingest
 from terraseek.archive.sources import Source, dataset_sources, find_sources, record_id
 from terraseek.data import ImageDataset, Sample
 from terraseek.errors import ConfigError, ModelMismatchError, Refused
 from terraseek.geo import ChipConfig, Scaling, open_raster
 
+from ..encoders.conftest import make_model
+
+__all__ = ["make_model"]
 WORKER = Path(__file__).with_name("ingest_worker.py")
 
 
@@ -44,6 +48,7 @@ def _load_worker() -> ModuleType:
 
 FakeEncoder = _load_worker().FakeEncoder
 SMALL = ChipConfig(size=32)
+INGEST = sys.modules[ingest.__module__]  # whose name in the package is the function's
 
 
 @pytest.fixture
@@ -380,6 +385,100 @@ def test_a_damaged_window_of_a_changed_scene_keeps_its_former_record(archive: Ar
     assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)) == IngestReport(updated=16)
 
 
+class BlindEncoder(FakeEncoder):  # type: ignore[misc, valid-type]
+    """Answers with `answer` in every dimension for pictures that begin with a pixel of this value."""
+
+    def __init__(self, value: float, answer: float) -> None:
+        super().__init__()
+        self.value, self.answer = value, answer
+
+    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        vectors: np.ndarray = super().encode_images(images)
+        vectors[[bool((image[0, 0] == self.value).all()) for image in images]] = self.answer
+        return vectors
+
+
+def marked(*windows: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """A scene of 16 chips; those at these columns and rows begin with 4001."""
+    pixels = noise(128, 128, seed=seed)
+    for column, row in windows:
+        pixels[row, column] = 4001
+    return pixels
+
+
+MEASURED = ChipConfig(size=32, scaling=Scaling(kind="none"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(np.nan, "a value that is not finite"), (np.inf, "not finite"), (0.0, "zero")]
+)
+def test_a_vector_that_cannot_be_kept_costs_its_window_and_is_listed_every_time(
+    archive: Archive, tmp_path: Path, answer: float, reason: str
+) -> None:
+    path = save_scene(tmp_path / "a.tif", marked((32, 0), (64, 96)))
+    beside = save_scene(tmp_path / "b.tif", marked(seed=1))
+    options = IngestOptions(chip=MEASURED, batch_size=4)  # the two windows are in different batches
+    report = ingest(archive, BlindEncoder(4001, answer), [path, beside], options)
+    assert (report.added, len(archive)) == (30, 30)
+    (refused,) = report.refused
+    assert refused.source == str(path)
+    assert refused.reason.startswith("2 windows left out, the first at column 32, row 0: its vector ")
+    assert reason in refused.reason
+    encoder = BlindEncoder(4001, answer)
+    assert ingest(archive, encoder, [path, beside], options) == IngestReport(unchanged=2, refused=(refused,))
+    assert encoder.encoded == 0
+
+
+def test_a_window_whose_vector_cannot_be_kept_any_more_keeps_its_former_record(
+    archive: Archive, tmp_path: Path
+) -> None:
+    path = save_scene(tmp_path / "a.tif", marked())
+    options = IngestOptions(chip=MEASURED)
+    ingest(archive, FakeEncoder(), path, options)
+    ids = archive.ids()
+    (lost,) = (record.id for record in archive.get(ids) if record.window == (32, 32, 32, 32))
+    before = archive.vectors([lost])
+    save_scene(path, marked((32, 32), seed=1))
+    touch(path)
+    report = ingest(archive, BlindEncoder(4001, np.nan), path, options)
+    assert (report.updated, report.removed) == (15, 0)
+    assert report.refused[0].reason.endswith("; 1 former record of these kept")
+    assert archive.ids() == ids
+    np.testing.assert_array_equal(archive.vectors([lost]), before)
+
+
+def test_torn_windows_and_vectors_that_cannot_be_kept_are_told_together(archive: Archive, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    save_torn(path, marked((64, 64)))
+    report = ingest(archive, BlindEncoder(4001, np.nan), path, IngestOptions(chip=MEASURED))
+    assert report.added == 14
+    (refused,) = report.refused
+    assert "1 window unreadable, the first at column 32, row 32" in refused.reason
+    assert "; 1 window left out, the first at column 64, row 64" in refused.reason
+
+
+def test_an_image_without_a_vector_is_refused_and_seen_again_when_it_changes(archive: Archive, images: Path) -> None:
+    path = images / "odd" / "03.png"
+    value = np.asarray(Image.open(path))[0, 0]
+    encoder = BlindEncoder(value, 0.0)
+    report = ingest(archive, encoder, path)
+    assert report == IngestReport(refused=report.refused)
+    assert report.refused[0].reason == "its vector is zero, it has no direction"
+    assert ingest(archive, encoder, path) == IngestReport(unchanged=1, refused=report.refused)
+    touch(path)
+    assert ingest(archive, FakeEncoder(), path) == IngestReport(added=1)
+
+
+def test_nodata_that_nobody_declared_does_not_end_an_ingest(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    archive, encoder = create_archive(tmp_path / "measured", make_model())
+    pixels = np.random.default_rng(0).uniform(0, 1, (64, 64, 3)).astype(np.float32)
+    pixels[:32, 32:] = np.finfo(np.float32).min
+    path = save_scene(tmp_path / "a.tif", pixels)
+    report = ingest(archive, encoder, path, IngestOptions(chip=MEASURED))
+    assert report.added == 3
+    assert report.refused[0].reason.startswith("1 window left out, the first at column 32, row 0: its vector")
+
+
 @pytest.mark.parametrize("step", ["remove", "note"])
 def test_a_crash_beside_a_removal_leaves_more_never_less(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -434,8 +533,10 @@ def test_the_wrong_model_is_refused_before_anything_is_read(archive: Archive, im
     other.fingerprint = "other"
     with pytest.raises(ModelMismatchError):
         ingest(archive, other, images)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="batch_size must be at least 1"):
         ingest(archive, FakeEncoder(), images, IngestOptions(batch_size=0))
+    with pytest.raises(ConfigError, match="commit_size must be at least 1"):
+        IngestOptions(commit_size=0)
     assert len(archive) == 0
 
 
@@ -554,13 +655,14 @@ class FailingEncoder(FakeEncoder):  # type: ignore[misc, valid-type]
 def test_an_interrupted_ingest_goes_on_where_it_was(archive: Archive, tmp_path: Path, after: int) -> None:
     path = save_scene(tmp_path / "a.tif", noise(192, 192))
     threads = threading.active_count()
+    options = IngestOptions(chip=SMALL, batch_size=8, commit_size=8)
     with pytest.raises(KeyboardInterrupt):
-        ingest(archive, FailingEncoder(after), path, IngestOptions(chip=SMALL, batch_size=8))
+        ingest(archive, FailingEncoder(after), path, options)
     kept = len(archive)
     assert kept == after // 8 * 8
     assert threading.active_count() <= threads + 1  # Lance keeps one of its own
     encoder = FakeEncoder()
-    assert ingest(archive, encoder, path, IngestOptions(chip=SMALL, batch_size=8)).added == 36 - kept
+    assert ingest(archive, encoder, path, options).added == 36 - kept
     assert encoder.encoded == 36 - kept
     assert len(archive) == 36
 
@@ -628,7 +730,7 @@ def test_reading_and_committing_overlap_with_encoding(
 
     monkeypatch.setattr(sources, "read_image", counting_read)
     monkeypatch.setattr(archive, "add", telling_add)
-    assert ingest(archive, WaitingEncoder(), images, IngestOptions(batch_size=2)).added == 12
+    assert ingest(archive, WaitingEncoder(), images, IngestOptions(batch_size=2, commit_size=2)).added == 12
 
 
 def test_a_batch_is_encoded_in_parts_and_committed_whole(
@@ -650,7 +752,7 @@ def test_a_batch_is_encoded_in_parts_and_committed_whole(
         return add(records, *arguments, **options)
 
     monkeypatch.setattr(archive, "add", counting_add)
-    options = IngestOptions(chip=ChipConfig(size=16), batch_size=150)
+    options = IngestOptions(chip=ChipConfig(size=16), batch_size=150, commit_size=150)
     assert ingest(archive, CountingEncoder(), path, options).added == 400
     assert committed == [150, 150, 100]
     assert encoded == [37, 37, 37, 37, 2] * 2 + [37, 37, 26]
@@ -659,6 +761,50 @@ def test_a_batch_is_encoded_in_parts_and_committed_whole(
     ingest(other, FakeEncoder(), path, whole)
     assert other.ids() == archive.ids()
     np.testing.assert_array_equal(other.vectors(other.ids()), archive.vectors(other.ids()))
+
+
+def versions_of_an_ingest(archive: Archive, path: Path, **options: Any) -> list[int]:
+    """How many records each version has that an ingest of 1,024 makes."""
+    sizes: list[int] = []
+    merge = archive_module.merge
+
+    def counting_merge(table: Any, rows: Any) -> AddResult:
+        result: AddResult = merge(table, rows)
+        sizes.append(table.count_rows())
+        return result
+
+    before = archive.snapshot().version
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive_module, "merge", counting_merge)
+        chip = ChipConfig(size=8)
+        assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=chip, batch_size=32, **options)).added == 1024
+    assert archive.snapshot().version == before + len(sizes)
+    return sizes
+
+
+def test_batches_are_gathered_into_few_commits(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_scene(tmp_path / "a.tif", noise(256, 256))
+    assert versions_of_an_ingest(archive, path) == [1024]
+    by_count = Archive.create(tmp_path / "by-count", FakeEncoder())
+    assert versions_of_an_ingest(by_count, path, commit_size=300) == [320, 640, 960, 1024]
+    monkeypatch.setattr(INGEST, "_COMMIT_BYTES", 1)
+    by_bytes = Archive.create(tmp_path / "by-bytes", FakeEncoder())
+    assert versions_of_an_ingest(by_bytes, path) == list(range(32, 1025, 32))
+
+
+def test_no_more_than_a_minute_is_gathered(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_scene(tmp_path / "a.tif", noise(256, 256))
+    now = 0.0
+
+    def monotonic() -> float:  # looked at before the first batch of a commit and after each
+        nonlocal now
+        now += 7
+        return now
+
+    monkeypatch.setattr(INGEST, "time", SimpleNamespace(monotonic=monotonic))
+    assert versions_of_an_ingest(archive, path) == [*range(288, 1025, 288), 1024]
 
 
 # Names.

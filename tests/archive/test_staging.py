@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -121,10 +122,34 @@ def test_of_two_sources_with_one_id_the_later_counts(archive: Archive, tmp_path:
     for name, part in units.items():
         rows = records_table([replace(records[at], caption=name) for at in part], vectors[part], schema)
         staging.write(name, schema, iter(rows.to_batches()))
-    assert archive.add_rows(staging.rows(list(units), schema)).added == 5
+    rows = staging.rows(list(units), schema)
+    assert {part.type for part in rows.ids} == {pa.large_string()}  # string ends at 2 GiB of ids
+    assert archive.add_rows(rows).added == 5
     captions = [record.caption for record in archive.get([record.id for record in records])]
     assert captions == ["unit-a", "unit-c", "unit-b", "unit-b", "unit-c"]
     assert archive.verify().problems == ()
+
+
+class Blind(FakeEncoder):
+    """Has no vector for every other picture."""
+
+    def encode_images(self, images: Any) -> Any:
+        vectors = super().encode_images(images)
+        vectors[[int(image[0, 0, 0]) % 2 == 0 for image in images]] = np.nan
+        return vectors
+
+
+def test_what_has_no_vector_is_left_out_as_by_the_local_engine(
+    archive: Archive, images: Path, tmp_path: Path, worked: list[str]
+) -> None:
+    local = Archive.create(tmp_path / "local", Blind())
+    report = ingest_on_ray(archive, Blind, images)
+    beside = ingest(local, Blind(), images)
+    assert (beside.added, set(beside.refused)) == (report.added, set(report.refused))
+    assert 0 < report.added < 10
+    assert report.added + len(report.refused) == 11  # one of them is no picture
+    assert archive.ids() == local.ids()
+    assert archive.source_states() == local.source_states()
 
 
 def test_one_at_a_time(archive: Archive, images: Path, worked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

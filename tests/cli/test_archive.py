@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,18 @@ def test_another_model_is_refused(run: Run, archive: Path, pictures: Path, make_
 def test_the_archive_keeps_its_model(run: Run, archive: Path, pictures: Path, make_model: Callable[..., Path]) -> None:
     shutil.rmtree(archive.parent / "mean-colour")
     assert run("search", archive, "--image", pictures / "sea0.png", "-k", 1).code == 0
+
+
+def test_a_flipped_bit_in_the_kept_model_is_named(run: Run, archive: Path, pictures: Path) -> None:
+    network = archive / "model" / "image.onnx"
+    data = bytearray(network.read_bytes())
+    data[len(data) // 2] ^= 1
+    network.write_bytes(data)
+    for command in (("search", archive, "--image", pictures / "sea0.png"), ("archive", "verify", archive)):
+        result = run(*command)
+        assert result.code == 4
+        assert "image.onnx" in result.err
+        assert "archive repair" not in result.err
 
 
 def test_remove_by_filter_then_compact(run: Run, archive: Path) -> None:
@@ -253,6 +266,17 @@ def test_export_and_import_give_the_same_answers(
     query = ("--image", pictures / "roof1.png", "-k", 12, "--json")
     first, second = (run("search", uri, *query).json["hits"] for uri in (archive, copy))
     assert [hit["id"] for hit in first] == [hit["id"] for hit in second]
+
+
+def test_export_writes_the_format_that_is_asked_for(run: Run, archive: Path, tmp_path: Path) -> None:
+    for name, *asked in (("a", "--stac"), ("b.csv", "--format", "stac"), ("c.geojson", "--stac", "--format", "stac")):
+        assert run("archive", "export", archive, tmp_path / name, *asked, "--json").json["records"] == 12
+        assert "emb:vector" in json.loads((tmp_path / name).read_text())["features"][0]["properties"]
+    assert run("archive", "export", archive, tmp_path / "table.txt", "--format", "csv").code == 0
+    assert (tmp_path / "table.txt").read_text().startswith("id,")
+    for asked in (("--stac", "--format", "csv"), ("--format", "xml")):
+        assert run("archive", "export", archive, tmp_path / "none.json", *asked).code == 2
+    assert not (tmp_path / "none.json").exists()
 
 
 def test_export_of_an_unknown_kind_is_refused(run: Run, archive: Path, tmp_path: Path) -> None:

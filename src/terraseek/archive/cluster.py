@@ -27,7 +27,7 @@ from ..typing import Encoder
 from .archive import Archive
 from .embedding import Embedder
 from .ingest import IngestOptions, Sources, batches_of
-from .ingest_run import Finished, IngestReport, Reading, Task, refusal
+from .ingest_run import Finished, IngestReport, Reading, Sieve, Task, refusal
 from .lease import writer_lease
 from .pieces import Piece
 from .prefetch import prefetch
@@ -170,14 +170,15 @@ class _Stager:
         finished: list[Finished] = []
         refused: list[Refused] = []
         rows = 0
+        sieve = Sieve(unit.tasks, archive.dim)
 
         def written() -> Iterator[pa.RecordBatch]:
             nonlocal rows
             with closing(prefetch(batches_of(self._read(unit, refused), self._options.batch_size))) as batches:
                 for batch in batches:
-                    finished.extend(batch.finished)
-                    if batch.pieces:
-                        records, vectors_ND = embed(batch.pieces)
+                    records, vectors_ND = sieve(*embed(batch.pieces)) if batch.pieces else ((), None)
+                    finished.extend(map(sieve.end, batch.finished))
+                    if records and vectors_ND is not None:
                         unit_ND = check_vectors([record.id for record in records], vectors_ND, archive.dim)
                         last = latest_of_each(records)
                         table = records_table([records[at] for at in last], unit_ND[last], schema)

@@ -1,6 +1,6 @@
-"""Taking imagery into an archive: incrementally, past bad files, and so that being killed costs one batch.
+"""Taking imagery into an archive: incrementally, past bad files, and so that being killed costs a minute's work.
 
-The order of commits makes it so. A batch of records and vectors is one commit of the archive. When the last batch of a
+The order of commits makes it so. Records and vectors of some batches are one commit of the archive. When the last of a
 source is in, the archive notes that this source, in this state, is complete; the next ingest passes over it without
 opening a file. Killed before that note, the next ingest finds by their ids the records that are there in this state
 and embeds only the others.
@@ -9,13 +9,18 @@ Records that a changed source no longer has go last: first the new ones are comm
 then the note is made. Killed in between, the archive holds more than it should, never less, and the next ingest of the
 source removes the rest.
 
-Reading and encoding overlap: one thread decodes ahead and one commits the last batch while the caller's thread runs the
-encoder. Batches come to it in parts, so that it need not wait for a whole one.
+Each commit leaves a file of rows that every later commit lists and looks through: few large ones cost less than many
+small ones, those of a million records in batches of 256 some hundreds of megabytes of lists. So batches are gathered,
+until they are thousands of records, or many bytes, or a minute old.
+
+Reading and encoding overlap: one thread decodes ahead and one commits what was gathered while the caller's thread runs
+the encoder. Batches come to it in parts, so that it need not wait for a whole one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -43,6 +48,9 @@ Sources: TypeAlias = Iterable[str | Path | Source | Refused] | str | Path
 _BATCH_BYTES = 64 << 20
 _PARTS_PER_BATCH = 4
 _SMALLEST_PART = 32
+# Vectors and thumbnails of one commit; as many at most wait for the one before to end.
+_COMMIT_BYTES = 64 << 20
+_COMMIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +61,9 @@ class IngestOptions:
         chip: how scenes are cut and scaled.
         collection: of the new records. A source may be in several collections, cut differently in each.
         kind: what files are taken for, see `Source`.
-        batch_size: records embedded together at most, fewer where chips are large; locally also records per commit.
+        batch_size: records embedded together at most, fewer where chips are large.
+        commit_size: locally, records that batches are gathered up to before they are committed; fewer after a minute,
+            or where thumbnails and vectors are large.
         refresh: embed also what is unchanged.
         predict_labels: also keep the labels that the model predicts with this score or more, see `Record.predicted`;
             sources that went in without, or with another score, count as changed.
@@ -63,12 +73,14 @@ class IngestOptions:
     collection: str = DEFAULT_COLLECTION
     kind: Literal["auto", "image", "scene"] = "auto"
     batch_size: int = 256
+    commit_size: int = 4096
     refresh: bool = False
     predict_labels: float | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}")
+        for name in ("batch_size", "commit_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     def begin(self, archive: Archive, encoder: Encoder) -> tuple[IngestRun, Embedder]:
         """The ingest of these options into an archive, with nothing planned yet, and what embeds for it.
@@ -128,7 +140,7 @@ def ingest(
         return run.foresee()
     expected = run.expected() if progress else 0
     done = 0
-    with closing(_embed_and_commit(run, embed, options.batch_size)) as steps:
+    with closing(_embed_and_commit(run, embed, options)) as steps:
         for done in steps:
             if progress:
                 progress(done, max(done, expected))
@@ -137,34 +149,62 @@ def ingest(
     return run.report()
 
 
-def _embed_and_commit(run: IngestRun, embed: Embedder, batch_size: int) -> Generator[int]:
+def _embed_and_commit(run: IngestRun, embed: Embedder, options: IngestOptions) -> Generator[int]:
     """Do what is planned; after each part of a batch, how many records there are so far."""
-    parts = prefetch(parts_of(run.read(), batch_size), depth=_PARTS_PER_BATCH)
+    parts = prefetch(parts_of(run.read(), options.batch_size), depth=_PARTS_PER_BATCH)
     done = 0
     with closing(parts), ThreadPoolExecutor(1) as committer:
         pending: Future[None] | None = None
-        records: list[Record] = []
-        vectors: list[FloatArray] = []
+        gathered = _Gathered(options.commit_size)
         for part in parts:
             if part.pieces:
-                described, vectors_ND = embed(part.pieces)
-                records += described
-                vectors.append(vectors_ND)
-                done += len(described)
-            if part.whole:
+                records, vectors_ND = embed(part.pieces)
+                gathered.add(records, vectors_ND)
+                done += len(records)
+            gathered.finished += part.finished
+            if part.whole and gathered.is_enough():
                 if pending is not None:
                     pending.result()
-                batch_ND = np.concatenate(vectors) if vectors else None
-                pending = committer.submit(run.commit, records, batch_ND, part.finished)
-                records, vectors = [], []
+                pending = committer.submit(gathered.commit, run)
+                gathered = _Gathered(options.commit_size)
             yield done
         if pending is not None:
             pending.result()
+        gathered.commit(run)
+
+
+class _Gathered:
+    """Records with vectors and the ends of sources among them, on their way into one commit."""
+
+    def __init__(self, commit_size: int) -> None:
+        self.finished: list[Finished] = []
+        self._records: list[Record] = []
+        self._vectors: list[FloatArray] = []
+        self._bytes = 0
+        self._commit_size = commit_size
+        self._begun = time.monotonic()
+
+    def add(self, records: Sequence[Record], vectors_ND: FloatArray) -> None:
+        self._records += records
+        self._vectors.append(vectors_ND)
+        self._bytes += vectors_ND.nbytes + sum(len(record.thumbnail or b"") for record in records)
+
+    def is_enough(self) -> bool:
+        return (
+            len(self._records) >= self._commit_size
+            or len(self.finished) >= 4 * self._commit_size
+            or self._bytes >= _COMMIT_BYTES
+            or time.monotonic() - self._begun >= _COMMIT_SECONDS
+        )
+
+    def commit(self, run: IngestRun) -> None:
+        if self._records or self.finished:
+            run.commit(self._records, np.concatenate(self._vectors) if self._vectors else None, self.finished)
 
 
 @dataclass
 class Batch:
-    """What is embedded and committed together, or a part of it: pieces, and the ends of sources among them.
+    """What is embedded together, or a part of it: pieces, and the ends of sources among them.
 
     `whole` is whether the batch ends here.
     """

@@ -6,7 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from ..typing import FloatArray
 from .archive import Archive, RowSource
 from .pieces import Piece, count_pieces, read_pieces, reason_of
 from .record import Record
+from .schema import vector_faults
 from .sources import Source, record_id
 
-__all__ = ["Finished", "IngestReport", "IngestRun", "Reading", "Task", "refusal"]
+__all__ = ["Finished", "IngestReport", "IngestRun", "Reading", "Sieve", "Task", "refusal"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,58 @@ class Reading:
         return {record_id(source, self.collection, scale, window) for window in windows for scale in scales}
 
 
+@dataclass
+class _LeftOut:
+    """What a source lost to its vectors: how many pieces, how many of them with a former record, the first and why."""
+
+    first: Record
+    reason: str
+    count: int = 0
+    kept: int = 0
+
+
+class Sieve:
+    """Keeps back the records whose vectors no archive can hold, and says so at the end of their source.
+
+    A value such as an undeclared nodata of -3.4e38 makes one: that is no reason to lose what lies beside it.
+
+    Args:
+        tasks: what is being read.
+        dim: number of dimensions D of the archive's vectors.
+    """
+
+    def __init__(self, tasks: Iterable[Task], dim: int) -> None:
+        self._there = {task.source.href: task.there for task in tasks}
+        self._dim = dim
+        self._left_out: dict[str, _LeftOut] = {}
+
+    def __call__(self, records: Sequence[Record], vectors_ND: FloatArray) -> tuple[Sequence[Record], FloatArray]:
+        """The records with vectors that can be kept, and those vectors.
+
+        Raises:
+            UsageError: the vectors are not of the shape (N, D).
+        """
+        faults = vector_faults(vectors_ND, len(records), self._dim)
+        if not faults:
+            return records, vectors_ND
+        for row, reason in faults.items():
+            record = records[row]
+            lost = self._left_out.setdefault(record.source, _LeftOut(record, reason))
+            lost.count += 1
+            lost.kept += record.id in self._there.get(record.source, ())
+        sound = [row for row in range(len(records)) if row not in faults]
+        return [records[row] for row in sound], vectors_ND[sound]
+
+    def end(self, end: Finished) -> Finished:
+        """The end of a source, with what was kept back of it."""
+        lost = self._left_out.pop(end.href, None)
+        if lost is None:
+            return end
+        reason = "; ".join(filter(None, [end.refused, _describe_left_out(lost)]))
+        note = {**end.note, "records": end.note["records"] - lost.count, "refused": reason}
+        return replace(end, note=note, refused=reason)
+
+
 def refusal(source: Source, error: TerraseekError) -> Refused:
     """A source that could not be read, and why; its name is that of the file, whatever link led there."""
     name = printable(source.path)
@@ -152,6 +205,7 @@ class IngestRun:
         self._archive = archive
         self._embedding = embedding
         self._notes = _read_notes(archive)
+        self._sieve = Sieve((), archive.dim)
         self._tally: Counter[str] = Counter()
         self._refused: list[Refused] = []
 
@@ -185,6 +239,7 @@ class IngestRun:
         again = [source.href for source, _ in pending if source.href in present]
         there = _records_of(self._archive, collection, again)
         self.tasks = tuple(Task(source, state, there.get(source.href, {})) for source, state in pending)
+        self._sieve = Sieve(self.tasks, self._archive.dim)
 
     def _without_taken_ids(self, pending: Sequence[tuple[Source, str]]) -> list[tuple[Source, str]]:
         """Two data sets may call different images the same: neither may replace the other's record."""
@@ -233,6 +288,8 @@ class IngestRun:
     def commit(self, records: Sequence[Record], vectors_ND: FloatArray | None, finished: Sequence[Finished]) -> None:
         """Write one batch, then what it completes. Runs in the committing thread."""
         vectors_ND = _no_vectors(self._archive) if vectors_ND is None else vectors_ND
+        records, vectors_ND = self._sieve(records, vectors_ND)
+        finished = [self._sieve.end(end) for end in finished]
         # Only what leaves nothing to remove may be noted together with its records.
         stale = any(end.stale for end in finished)
         result = self._archive.add(records, vectors_ND, complete=None if stale else self._noted(finished))
@@ -295,10 +352,27 @@ def _describe_torn(source: Source, torn: list[tuple[Window, ImageError]], kept: 
     if not torn:
         return None
     window, error = torn[0]
-    what = "1 window" if len(torn) == 1 else f"{len(torn)} windows"
-    where = f"the first at column {window.column}, row {window.row}"
-    former = f"; {kept} former record{'s' * (kept > 1)} of these kept" if kept else ""
-    return f"{what} unreadable, {where}: {reason_of(error, printable(source.path))}{former}"
+    what = f"{_windows(len(torn))} unreadable, the first {_place(window)}"
+    return f"{what}: {reason_of(error, printable(source.path))}{_former(kept)}"
+
+
+def _describe_left_out(lost: _LeftOut) -> str:
+    if lost.first.window is None:
+        return f"{lost.reason}{_former(lost.kept)}"
+    what = f"{_windows(lost.count)} left out, the first {_place(Window(*lost.first.window))}"
+    return f"{what}: {lost.reason}; look at its nodata and scaling{_former(lost.kept)}"
+
+
+def _windows(count: int) -> str:
+    return "1 window" if count == 1 else f"{count} windows"
+
+
+def _place(window: Window) -> str:
+    return f"at column {window.column}, row {window.row}"
+
+
+def _former(kept: int) -> str:
+    return f"; {kept} former record{'s' * (kept > 1)} of these kept" if kept else ""
 
 
 def _read_notes(archive: Archive) -> dict[str, dict[str, dict[str, Any]]]:

@@ -30,6 +30,7 @@ __all__ = [
     "records_table",
     "row_checksum",
     "vector_checksums",
+    "vector_faults",
     "vector_matrix",
 ]
 
@@ -83,19 +84,29 @@ def check_vectors(ids: Sequence[str], vectors_ND: FloatArray, dim: int) -> Float
         UsageError: another shape than (number of ids, dim), or a row that is not finite or all zero; the message
             names the first such record.
     """
-    vectors = np.asarray(vectors_ND)
-    if vectors.ndim != 2 or vectors.shape != (len(ids), dim):
-        raise UsageError(f"vectors have the shape {vectors.shape}, the archive needs {(len(ids), dim)}")
-    vectors = vectors.astype(np.float64)
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise UsageError(f"record {ids[int(np.argmin(finite))]!r}: its vector has a value that is not finite")
-    norms = np.linalg.norm(vectors, axis=1)
-    # Below this the direction is rounding noise; an encoder that answers so has failed.
-    if (norms < 1e-12).any():
-        raise UsageError(f"record {ids[int(np.argmin(norms))]!r}: its vector is zero, it has no direction")
-    unit: FloatArray = (vectors / norms[:, None]).astype(np.float32)
+    for row, reason in vector_faults(vectors_ND, len(ids), dim).items():
+        raise UsageError(f"record {ids[row]!r}: {reason}")
+    vectors = np.asarray(vectors_ND).astype(np.float64)
+    unit: FloatArray = (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype(np.float32)
     return unit
+
+
+def vector_faults(vectors_ND: FloatArray, count: int, dim: int) -> dict[int, str]:
+    """The rows that no archive can keep, in order, each with the reason.
+
+    Raises:
+        UsageError: another shape than (count, dim).
+    """
+    vectors = np.asarray(vectors_ND)
+    if vectors.ndim != 2 or vectors.shape != (count, dim):
+        raise UsageError(f"vectors have the shape {vectors.shape}, the archive needs {(count, dim)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    finite = np.isfinite(norms)
+    # Below this the direction is rounding noise; an encoder that answers so has failed.
+    faulty = np.flatnonzero(~finite | (norms < 1e-12))
+    zero, infinite = "its vector is zero, it has no direction", "its vector has a value that is not finite"
+    return {int(row): zero if finite[row] else infinite for row in faulty}
 
 
 def records_table(records: Sequence[Record], unit_ND: FloatArray, schema: pa.Schema) -> pa.Table:

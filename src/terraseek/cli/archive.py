@@ -117,7 +117,7 @@ def add(
     datetime: ItemDatetime = None,
     where: ItemWhere = None,
     max_items: MaxItems = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Records per commit.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Records embedded together.")] = 256,
     refresh: Annotated[bool, typer.Option("--refresh", help="Embed what is unchanged too.")] = False,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="ray reads and embeds on a Ray cluster, and commits once.")
