@@ -8,6 +8,7 @@ import pytest
 
 from terraseek.data import load_dataset, synthesize
 from terraseek.training import evaluate_captions, evaluate_model
+from terraseek.training.seen_images import hash_ids
 
 from .conftest import Run
 
@@ -70,3 +71,15 @@ def test_captions_are_judged_where_both_sides_have_text(
     plain = run("evaluate", make_model("plain"), "--dataset", "ucm-captions", "--root", scenes, "--by", "captions")
     assert plain.code == 2
     assert "has no text side" in plain.err
+
+
+def test_queries_that_the_model_was_trained_on_are_refused(
+    run: Run, make_model: Callable[..., Path], scenes: Path
+) -> None:
+    training = {"dataset": "elsewhere", "image_hashes": hash_ids(load_dataset("ucmerced-ml", scenes).ids[:30])}
+    command = ("evaluate", make_model(training=training), "--dataset", "ucmerced-ml", "--root", scenes)
+    refused = run(*command)
+    assert refused.code == 2
+    assert "the model was trained on as elsewhere" in refused.err
+    assert "--other-split" in refused.err
+    assert run(*command, "--other-split", "--measure", "P@1").code == 0

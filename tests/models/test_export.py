@@ -75,6 +75,12 @@ def test_card_tells_the_essentials(exported: tuple[ImageEmbedder, ExportReport])
         assert text in card
 
 
+def test_card_leaves_out_the_hashes_of_the_images() -> None:
+    card = model_card("m", replace(CONFIG, training={**CONFIG.training, "image_hashes": "3fsLg3vI"}), "0" * 64, 0.0)
+    assert "recipe.loss.name" in card
+    assert "3fsLg3vI" not in card
+
+
 def test_card_cells_are_never_markup() -> None:
     config = replace(CONFIG, label_names=("<script>", "a|b\nc"))
     assert "&lt;script>, a\\|b c" in model_card("m", config, "0" * 64, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import sys
@@ -20,6 +21,7 @@ from terraseek.models import TextEmbedder, init_word_vectors, load_image_text_mo
 from terraseek.training import (
     ContrastConfig,
     Knowledge,
+    LossConfig,
     ObjectiveConfig,
     ObjectivesConfig,
     Recipe,
@@ -382,6 +384,39 @@ def test_images_without_captions_are_left_out(
     none = [dataclasses.replace(s, captions=() if s.split == "val" else s.captions) for s in dataset.samples]
     with pytest.raises(DatasetError, match="no image of table's split 'val' has captions"):
         caption_plan(caption_recipe, dataclasses.replace(dataset, samples=tuple(none)), tmp_path)
+
+
+def test_label_loss_of_a_joint_training_knows_who_is_who(caption_recipe: Recipe) -> None:
+    """Else SNDL's memory offers each image its own past as the best of neighbours."""
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    recipe = dataclasses.replace(caption_recipe, loss=LossConfig(name="sndl", options={"memory": 64}))
+    plan = caption_plan(recipe, dataset, caption_recipe.data.cache)
+    assert isinstance(plan.task, ImageTextTask)
+    assert plan.task.objectives.labels is not None
+    named, nameless = (copy.deepcopy(plan.task.objectives.labels) for _ in range(2))
+    rows = torch.arange(12)
+    labels = torch.from_numpy(plan.data.train.labels_NC[rows].astype(np.float32))
+    labels[3] = 0  # unknown: it takes no part
+    known = labels.any(1)
+    for step in range(2):
+        vectors = torch.nn.functional.normalize(torch.randn(12, 8, generator=torch.Generator().manual_seed(step)))
+        value = plan.task._label_sets(_Side(vectors, rows, torch.full((12,), -1)), labels)
+        torch.testing.assert_close(value, named(vectors[known], labels[known], ids=rows[known]))
+        other = nameless(vectors[known], labels[known])
+        assert torch.isclose(value, other) == (step == 0), "only in the second step is there a past"
+
+
+def test_words_of_validation_and_test_alone_are_not_in_the_vocabulary(caption_recipe: Recipe) -> None:
+    dataset = load_dataset("table", caption_recipe.data.root or "")
+    assert caption_recipe.data.cache is not None
+    words = {"train": "windmill", "val": "zeppelin", "test": "iceberg"}
+    told = tuple(
+        dataclasses.replace(s, captions=(*s.captions, f"a {words[s.split or '']} in a field")) for s in dataset.samples
+    )
+    plan = caption_plan(caption_recipe, dataclasses.replace(dataset, samples=told), caption_recipe.data.cache)
+    assert plan.tokenizer is not None
+    assert set(words.values()) & plan.tokenizer.get_vocab().keys() == {"windmill"}
 
 
 def test_evaluation_needs_captions_and_a_text_side(tiny_recipe: Recipe, tmp_path: Path) -> None:

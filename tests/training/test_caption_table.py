@@ -54,17 +54,22 @@ def test_every_caption_is_drawn_equally_often(table: CaptionTable) -> None:
     assert counts[0] / 600 == pytest.approx(2 / 3, abs=0.06)
 
 
-def test_batches_give_all_in_order(table: CaptionTable) -> None:
-    parts = table.batches(4)
-    assert torch.cat([part.owner_T for part in parts]).tolist() == [0, 0, 0, 1, 2, 2]
-    assert torch.cat([part.text_ids_T for part in parts]).tolist() == table.text_ids_T.tolist()
-    assert [part.tokens_TL.shape for part in parts] == [(4, 5), (2, 3)]  # [START] and the longest of each
+def test_batches_have_each_sequence_of_tokens_once(table: CaptionTable) -> None:
+    parts, places = table.batches(3)
+    assert [part.tokens_TL.shape for part in parts] == [(3, 3), (1, 5)]  # [START] and the longest of each
+    rows = [
+        part.tokens_TL[i][: int(part.mask_TL[i].sum())].tolist() for part in parts for i in range(len(part.owner_T))
+    ]
+    texts = [text for each in CAPTIONS for text in each]
+    assert [rows[place] for place in places.tolist()] == [TOKENIZER.encode(text).ids for text in texts]
+    assert len(set(map(tuple, rows))) == len(rows) == 4
+    assert table.owner_T.tolist() == [0, 0, 0, 1, 2, 2]
 
 
 def test_long_captions_are_cut_and_padding_is_masked() -> None:
     table = CaptionTable.build([["ships in a port", ""]], TOKENIZER, max_tokens=3)
-    (part,) = table.batches(8)
-    assert part.mask_TL.tolist() == [[1, 1, 1], [1, 0, 0]]
+    (part,), places = table.batches(8)
+    assert part.mask_TL[places].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert (part.tokens_TL * (1 - part.mask_TL)).sum() == 0
 
 

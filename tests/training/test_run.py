@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.data.conftest import MINIATURES
 
 from terraseek.data import load_dataset
 from terraseek.encoders import read_model_config
-from terraseek.errors import ConfigError, IntegrityError, NotFoundError, UsageError
+from terraseek.errors import ConfigError, CorruptError, IntegrityError, NotFoundError, UsageError
 from terraseek.losses import LOSSES
-from terraseek.training import LossConfig, Recipe, evaluate_model, load_recipe, resolve_recipe, train
+from terraseek.training import DataConfig, LossConfig, Recipe, evaluate_model, load_recipe, resolve_recipe, train
 from terraseek.training.record import read_epochs
 from terraseek.training.run import resolve_precision
+from terraseek.training.seen_images import hash_ids
 
 
 def changed(recipe: Recipe, section: str, **values: object) -> Recipe:
@@ -84,6 +86,7 @@ def test_run_learns_and_leaves_everything_on_record(tiny_recipe: Recipe, tmp_pat
     config = read_model_config(run.model)
     assert config.label_names == dataset.label_names
     assert config.training["split_hash"] == dataset.split_hash
+    assert config.training["image_hashes"] == hash_ids(dataset.subset("train").ids)
     assert "root" not in config.training["recipe"]["data"], "a model must not tell where its maker keeps things"
     assert run.export.max_abs_difference < 1e-4
 
@@ -145,6 +148,37 @@ def test_frozen_parts_keep_weights_and_statistics(tiny_recipe: Recipe, tmp_path:
     assert moved == {"embedder.backbone.last.weight", "embedder.backbone.last.bias"}
 
 
+def moments(run: Path) -> list[torch.Tensor]:
+    """AdamW's first moments, which after a single step are a tenth of the gradient."""
+    return [value for name, value in state(run).items() if name.endswith(".exp_avg")]
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_gradients_are_clipped_to_the_norm_of_the_recipe(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(changed(tiny_recipe, "trainer", epochs=1), "sampler", batch_size=40)  # one step
+    norms = {}
+    for clip in (0.0, 0.01):
+        train(changed(recipe, "optimizer", clip_norm=clip), tmp_path / str(clip))
+        norms[clip] = 10 * float(torch.cat([value.ravel() for value in moments(tmp_path / str(clip))]).norm())
+    assert norms[0.0] > 0.1
+    assert norms[0.01] == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_twelve_bands_reach_the_first_convolution(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    MINIATURES["bigearthnet"](root)
+    recipe = changed(changed(tiny_recipe, "trainer", epochs=1, select=("mAP",)), "sampler", batch_size=4)
+    data = DataConfig(name="bigearthnet", root=root, pixels=24, cache=tmp_path / "pixels")
+    # Of the losses one that needs no positives: no two of the images share a label.
+    job = train(dataclasses.replace(recipe, data=data, loss=LossConfig(name="bce")), tmp_path / "run")
+    # Band k of image i is 1000 k + i, and the four training images are 0, 1, 4 and 5.
+    assert job.plan.config.mean == pytest.approx([1000 * k + 2.5 for k in range(12)])  # type: ignore[attr-defined]
+    (gradient,) = [value for value in moments(tmp_path / "run") if value.shape == (8, 12, 3, 3)]
+    assert (gradient.abs().amax((0, 2, 3)) > 0).all(), "every band has a part in the step"
+
+
 @pytest.mark.parametrize("loss", LOSSES.names)
 @pytest.mark.usefixtures("only_fit")
 def test_every_loss_trains(tiny_recipe: Recipe, tmp_path: Path, loss: str) -> None:
@@ -170,6 +204,73 @@ def test_resuming_needs_the_run_and_its_recipe(tiny_recipe: Recipe, tmp_path: Pa
     other = changed(changed(tiny_recipe, "optimizer", lr=0.1), "trainer", threads=1)
     with pytest.raises(UsageError, match=r"differing: optimizer\.lr$"):
         train(other, tmp_path / "run", resume=True)
+
+
+def moved(lines: list[str]) -> list[str]:
+    """The table with the first test image in training, and the first training image in test."""
+    swapped = {"train00": "test", "test00": "train"}
+    return [
+        line.replace(f",{line.split(',')[1]},", f",{swapped[name]},")
+        if (name := line[7:].split(".")[0]) in swapped
+        else line
+        for line in lines
+    ]
+
+
+@pytest.fixture
+def begun(tiny_recipe: Recipe, colours: Path, tmp_path: Path) -> tuple[Recipe, Path]:
+    """A run that was interrupted in its first step, and the images that it may spoil."""
+    root = tmp_path / "data"
+    shutil.copytree(colours, root)
+    recipe = changed(tiny_recipe, "data", root=root, cache=tmp_path / "pixels")
+    (root / "images" / "train03.png").write_bytes(b"")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", progress=_interrupted)
+    return recipe, root
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_resuming_needs_the_split_and_images_of_the_run(begun: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, root = begun
+    run, table = tmp_path / "run", root / "samples.csv"
+    record = (run / "run.json").read_bytes()
+    lines = table.read_text().splitlines()
+    was = json.loads(record)["data"]["split_hash"]
+
+    table.write_text("\n".join(moved(lines)))
+    now = load_dataset("table", root).split_hash
+    assert now != was
+    with pytest.raises(UsageError, match=rf"begun with other data: split hash {was}, now {now}\. Restore"):
+        train(recipe, run, resume=True)
+
+    table.write_text("\n".join(lines))
+    (root / "images" / "val01.png").write_bytes(b"")
+    with pytest.raises(
+        UsageError, match=r"data: validation images 16, now 15; left out 1 images, now 2 \(images/val01\.png makes"
+    ):
+        train(recipe, run, resume=True)
+    assert (run / "run.json").read_bytes() == record, "a refused resume leaves the record as it was"
+
+    shutil.copy(root / "images" / "val02.png", root / "images" / "val01.png")
+    (root / "images" / "train03.png").write_bytes((root / "images" / "train04.png").read_bytes())
+    (root / "images" / "train05.png").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"data: left out 1 images, now 1 \(images/train03\.png makes a difference\)"):
+        train(recipe, run, resume=True)
+
+
+@pytest.mark.usefixtures("only_fit")
+def test_a_run_goes_on_where_its_data_were_moved_to(begun: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, root = begun
+    elsewhere = tmp_path / "elsewhere"
+    root.rename(elsewhere)
+    moved_recipe = changed(recipe, "data", root=elsewhere)
+    (tmp_path / "run" / "run.json").rename(tmp_path / "run.json")
+    (tmp_path / "run" / "run.json").write_text("[]")
+    with pytest.raises(CorruptError, match=r"run\.json is no record of a run"):
+        train(moved_recipe, tmp_path / "run", resume=True)
+    (tmp_path / "run.json").rename(tmp_path / "run" / "run.json")
+    train(moved_recipe, tmp_path / "run", resume=True)
+    assert len(read_epochs(tmp_path / "run" / "metrics.csv")) == 4
 
 
 def _interrupted(done: int, total: int) -> None:

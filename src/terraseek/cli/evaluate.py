@@ -41,7 +41,7 @@ def evaluate(
     measure: Annotated[list[str] | None, typer.Option(help="Such as 'nDCG@100(jaccard)'; may be repeated.")] = None,
     split_seed: Annotated[int, typer.Option(help="Of the split, where none comes with the data.")] = 0,
     other_split: Annotated[
-        bool, typer.Option("--other-split", help="Judge a model that was trained under another split all the same.")
+        bool, typer.Option("--other-split", help="Judge also a model that may have been trained on the queries.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     by: Annotated[
@@ -53,8 +53,9 @@ def evaluate(
     """Judge a model on a data set, each value beside what chance and an oracle would get.
 
     By labels: the images of --split search among those of --gallery. By captions: the captions of --split search among
-    its images, and its images among its captions. A model that was trained on another split of the same data set is
-    refused: queries may have been training images.
+    its images, and its images among its captions. Refused are a model that was trained on another split of the same
+    data set, whose queries may have been training images, and one whose training images on another data set are among
+    the queries.
 
     Example: `terraseek evaluate runs/ucmerced-macl/model --dataset ucmerced-ml --root /data/UCMerced --report report`
     """

@@ -96,7 +96,8 @@ def info(model: Model, as_json: Json = False) -> None:
             }
         )
     else:
-        rows = [("fingerprint", found.fingerprint or "?"), ("files", ", ".join(found.files)), *config.items()]
+        told = config | ({"training": found.config.provenance} if found.config else {})
+        rows = [("fingerprint", found.fingerprint or "?"), ("files", ", ".join(found.files)), *told.items()]
         show_table(found.name, ("", ""), rows)
     if found.problem:
         raise CorruptError(found.problem)

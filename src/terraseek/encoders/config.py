@@ -72,7 +72,8 @@ class ModelConfig:
         label_names: the labels the model was trained on, in the order of its statistics.
         concepts: the words its concept scores stand for, in their order.
         text: the text side; None for an image-only model.
-        training: provenance: data set, split hash, seed, recipe, versions. Read by people, not by code.
+        training: provenance: data set, split hash, seed, recipe, versions. Read by people,
+            but for the hashes of the training images, by which an evaluation tells queries that were seen.
         format_version: version of this file's layout.
 
     Example:
@@ -94,6 +95,11 @@ class ModelConfig:
     text: TextConfig | None = None
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What `training` says to people: all but the hashes of the images, which are thousands of characters."""
+        return {name: value for name, value in self.training.items() if name != "image_hashes"}
 
     def __post_init__(self) -> None:
         for name in ("input_size", "dim", "bands"):

@@ -32,7 +32,7 @@ _ROWS_AT_ONCE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """How samples become 0..255; declared per collection, so that its scenes compare.
+    """How samples become 0..255; to be the same for all scenes of a collection, so that they compare.
 
     Attributes:
         kind: `range` maps `low`..`high`; `percentile` maps the scene's own `percentiles`, band by band; `none` passes

@@ -37,7 +37,7 @@ def model_card(name: str, config: ModelConfig, fingerprint: str, max_abs_differe
         + " into vectors whose cosine says how alike they are.",
         _table(rows),
         "## Training",
-        _table(_flat(config.training)) if config.training else "Not recorded.",
+        _table(_flat(config.provenance)) if config.training else "Not recorded.",
         "## Use",
         f"```sh\nterraseek archive create my-archive --model {name}\nterraseek archive add my-archive images/\n"
         "terraseek search my-archive --image query.jpg\n```",

@@ -36,14 +36,16 @@ def evaluate_captions(
         threads: CPU threads of the network; None for all cores.
         bootstrap: resamples for the intervals, 0 for none.
         seed: of the resamples.
-        other_split: judge also a model that was trained on this data set under another split.
+        other_split: judge also a model that was trained on this data set under another split, or on images that are
+            searched here.
         progress: called with (images done, all images).
 
     Returns:
         The evaluation, and the images that could not be read.
 
     Raises:
-        UsageError: no captions, a model without a text side, or one trained on another split of the data set.
+        UsageError: no captions, a model without a text side, or one trained on another split of the data set or on
+            images of this one.
         ConfigError: no such split.
         NotFoundError: no model there.
         DatasetError: no image could be read.
@@ -56,14 +58,16 @@ def evaluate_captions(
     if not encoder.has_text:
         raise UsageError(f"the model {encoder.directory.name!r} has no text side: train one with a section [text]")
     if not other_split:
-        check_split(encoder, dataset)
+        check_split(encoder, captioned)
     images, refused = embed_dataset(encoder, captioned, progress=progress)
     captions = {sample.id: sample.captions for sample in captioned.samples}
     texts = [text for name in images.ids for text in captions[name]]
     image_of_T = np.repeat(np.arange(len(images.ids)), [len(captions[name]) for name in images.ids])
+    # Each text once: its vector depends, in the last bits, on what else is in its batch, and equal captions must tie.
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     found = evaluate_image_text(
         images.vectors_ND,
-        encoder.encode_texts(texts),
+        encoder.encode_texts(list(places))[[places[text] for text in texts]],
         image_of_T,
         texts,
         image_ids=images.ids,

@@ -111,12 +111,26 @@ class CaptionTable:
         mask_TL = (torch.arange(longest) < lengths_T[:, None]).long()
         return Captions(self.tokens_TL[rows_T, :longest] * mask_TL, mask_TL, self.text_ids_T[rows_T], owner_T)
 
-    def batches(self, size: int) -> list[Captions]:
-        """All captions in order, `size` at a time; their owners are places in the split."""
-        return self._batches(torch.arange(len(self.tokens_TL)), size)
+    @property
+    def owner_T(self) -> Tensor:  # noqa: N802
+        """Place in the split of each caption's image."""
+        return torch.repeat_interleave(torch.arange(len(self.first_I) - 1), self.first_I.diff())
+
+    def batches(self, size: int) -> tuple[list[Captions], Tensor]:
+        """Captions of each sequence of tokens once, the shortest first and `size` at a time.
+
+        What a network makes of a caption depends, in the last bits, on what else is in its batch. Equal captions get
+        equal vectors only if they are encoded once.
+
+        Returns:
+            The batches, and for each of the T captions its place in them.
+        """
+        keys_TL = torch.cat([self.lengths_T[:, None], self.tokens_TL], 1).numpy()
+        _, first_U, place_T = np.unique(keys_TL, axis=0, return_index=True, return_inverse=True)
+        return self._batches(torch.from_numpy(first_U), size), torch.from_numpy(place_T.reshape(-1))
 
     def distinct(self, most: int, size: int, generator: torch.Generator) -> list[Captions]:
-        """As `batches`, for the first caption of each text; where these are more than `most`, that many at random.
+        """The first caption of each text, in order; where these are more than `most`, that many at random.
 
         Args:
             most: number of captions at most.
@@ -129,7 +143,7 @@ class CaptionTable:
         return self._batches(rows_T[drawn_T].sort().values, size)
 
     def _batches(self, rows_T: Tensor, size: int) -> list[Captions]:
-        owner_T = torch.repeat_interleave(torch.arange(len(self.first_I) - 1), self.first_I.diff())[rows_T]
+        owner_T = self.owner_T[rows_T]
         return [self._captions(rows_T[i : i + size], owner_T[i : i + size]) for i in range(0, len(rows_T), size)]
 
 

@@ -243,11 +243,10 @@ class ImageTextTask(RetrievalTask):
         images_ID, _ = self.gathered(self._seen, self._rows, count)
         self._seen.clear()
         self._rows.clear()
-        parts = self.validation.batches(_TEXT_BATCH)
+        parts, place_T = self.validation.batches(_TEXT_BATCH)
         texts = [self.network.text(part.tokens_TL.to(self.device), part.mask_TL.to(self.device)) for part in parts]
-        owner_T = torch.cat([part.owner_T for part in parts])
-        vectors_TD = torch.cat(texts).float().cpu().numpy()
-        recalls = evaluate_image_text(images_ID, vectors_TD, owner_T.numpy(), bootstrap=0).values
+        vectors_TD = torch.cat(texts).float().cpu()[place_T].numpy()
+        recalls = evaluate_image_text(images_ID, vectors_TD, self.validation.owner_T.numpy(), bootstrap=0).values
         for name in self.select:
             self.log(f"val/{name}", recalls[name])
         self.log(SELECTION, sum(recalls[name] for name in self.select) / len(self.select))
@@ -352,7 +351,9 @@ class ImageTextTask(RetrievalTask):
         """The loss on label sets, over the images that have labels: without any, they are unknown, not absent."""
         assert self.objectives.labels is not None
         known_N = labels_NC.any(1)
-        value: Tensor = self.objectives.labels(images.vectors_ND[known_N], labels_NC[known_N])
+        value: Tensor = self.objectives.labels(
+            images.vectors_ND[known_N], labels_NC[known_N], ids=images.images_N[known_N]
+        )
         return value
 
     def _log(self, name: str, value: Tensor, count: int) -> None:

@@ -12,6 +12,7 @@ from ..encoders import OnnxEncoder, load_encoder
 from ..errors import DatasetError, ImageError, Refused, UsageError
 from ..images import refuse
 from ..metrics import DEFAULT_MEASURES, EmbeddingSet, Evaluation, Measure, evaluate_retrieval
+from .seen_images import seen_ids
 
 __all__ = ["check_split", "embed_dataset", "evaluate_model"]
 
@@ -73,12 +74,12 @@ def evaluate_model(
         threads: CPU threads of the network; None for all cores.
         bootstrap: resamples for the intervals, 0 for none.
         seed: of the resamples.
-        other_split: judge also a model that was trained on this data set under another split, where queries may have
-            been training images.
+        other_split: judge also a model that was trained on this data set under another split, or on images that are
+            queries here.
         progress: called with (images done, all images).
 
     Raises:
-        UsageError: the data set has no labels, or the model was trained on another split of it.
+        UsageError: the data set has no labels, or the model was trained on another split of it or on queries.
         ConfigError: no such split, or a name that is no measure.
         NotFoundError: no model there.
         DatasetError: no image of a split could be read.
@@ -87,9 +88,9 @@ def evaluate_model(
         raise UsageError(f"{dataset.name} has no labels: retrieval cannot be judged by them")
     frequency_C = dataset.subset(train_split).labels_NC.mean(0) if train_split in dataset.splits else None
     encoder = model if isinstance(model, OnnxEncoder) else load_encoder(model, threads=threads)
-    if not other_split:
-        check_split(encoder, dataset)
     queries, gallery = dataset.subset(query_split), dataset.subset(gallery_split)
+    if not other_split:
+        check_split(encoder, queries)
     total = len(queries) + (0 if query_split == gallery_split else len(gallery))
 
     def after(first: int) -> Callable[[int, int], None] | None:
@@ -112,17 +113,30 @@ def evaluate_model(
     return evaluation, refused
 
 
-def check_split(encoder: OnnxEncoder, dataset: ImageDataset) -> None:
-    """Refuse a model that was trained on the data set under another split.
+def check_split(encoder: OnnxEncoder, queries: ImageDataset) -> None:
+    """Refuse a model that may have been trained on the queries.
+
+    That is one trained on the same data set under another split, or on another data set that has some of the queries
+    in its training split: ``ucm-captions`` and ``ucmerced-ml``, ``rsicd-10k`` and ``ml-aid`` share images and ids.
+    Under the split of the training itself, queries are training images only where the training split is asked for.
 
     Raises:
-        UsageError: it was.
+        UsageError: it may have been.
     """
-    trained = encoder.config.training
-    same_data = trained.get("dataset") == dataset.name
-    if same_data and trained.get("split_hash") not in (None, dataset.split_hash):
+    trained, name = encoder.config.training, queries.name
+    if trained.get("dataset") == name:
+        if trained.get("split_hash") not in (None, queries.split_hash):
+            raise UsageError(
+                f"the model was trained on another split of {name} ({str(trained['split_hash'])[:12]}, this one is "
+                f"{queries.split_hash[:12]}), so that queries may have been training images; name the split files or "
+                "options that it was trained with, or allow another split with --other-split"
+            )
+        return
+    # Models of earlier releases have no hashes.
+    seen = seen_ids(str(trained.get("image_hashes", "")), queries.ids)
+    if seen:
         raise UsageError(
-            f"the model was trained on another split of {dataset.name} ({str(trained['split_hash'])[:12]}, this one is "
-            f"{dataset.split_hash[:12]}), so that queries may have been training images; name the split files or "
-            "options that it was trained with, or allow another split"
+            f"{len(seen):,} of the {len(queries):,} queries from {name} have the ids of images that the model was "
+            f"trained on as {trained.get('dataset')}, {seen[0]!r} for one; name a split without them, or allow them "
+            "with --other-split"
         )

@@ -20,6 +20,7 @@ from .datamodule import ImageData, PixelSplit, band_statistics
 from .knowledge import Knowledge
 from .recipe import MACHINE_KEYS, Recipe
 from .record import versions
+from .seen_images import hash_ids
 
 __all__ = ["Judgement", "Plan", "base_config", "open_splits", "provenance"]
 
@@ -130,6 +131,7 @@ def provenance(
         "split": recipe.data.train,
         "split_hash": dataset.split_hash,
         "images": len(data.train),
+        "image_hashes": hash_ids(data.train.names),
         "seed": recipe.seed,
         **({"statistics": statistics.to_dict()} if statistics else {}),
         "versions": versions(),

@@ -26,6 +26,7 @@ from .recipe import Recipe
 __all__ = [
     "EpochTable",
     "StepCounter",
+    "data_differences",
     "now",
     "plain_result",
     "read_epochs",
@@ -80,6 +81,39 @@ def run_record(recipe: Recipe, dataset: ImageDataset, data: ImageData, precision
         },
         "started": now(),
     }
+
+
+def data_differences(path: Path, data: Mapping[str, Any]) -> list[str]:
+    """What a `run.json` says of the run's data that is no longer so, each with both values; where they lie may change.
+
+    Args:
+        path: of the file; without it nothing differs, as nothing has been trained.
+        data: what `run_record` says of the data now.
+
+    Raises:
+        CorruptError: the file is no record of a run.
+    """
+    if not path.is_file():
+        return []
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["data"]
+        differing = [
+            f"{key.replace('_', ' ')} {before[key]}, now {data[key]}"
+            for key in ("split_hash", "train_images", "validation_images")
+            if before[key] != data[key]
+        ]
+        lost, lost_now = _left_out(before), _left_out(data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CorruptError(f"{path} is no record of a run: restore it, or train into a new folder") from None
+    if lost != lost_now:
+        example = min(lost ^ lost_now)
+        differing.append(f"left out {len(lost)} images, now {len(lost_now)} ({example} makes a difference)")
+    return differing
+
+
+def _left_out(data: Mapping[str, Any]) -> set[str]:
+    """Images of a record that could not be read, by their paths in the data set."""
+    return {item["source"].removeprefix(data["root"]).lstrip("/\\") for item in data["refused"]}
 
 
 def plain_result(result: MeasureResult) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from .label_plan import label_plan
 from .memory import keep_freed_memory
 from .plan import Plan
 from .recipe import Recipe, load_recipe, recipe_differences, resolve_recipe
-from .record import EpochTable, StepCounter, now, read_epochs, run_record, write_json
+from .record import EpochTable, StepCounter, data_differences, now, read_epochs, run_record, write_json
 from .sections import TrainerConfig
 
 __all__ = ["Run", "preview", "resolve_precision", "train"]
@@ -101,11 +101,11 @@ def train(
 
     Raises:
         ConfigError: the recipe lacks `data.root`, or names something unknown.
-        UsageError: a run is in `out` already, or one by another recipe is to be resumed.
+        UsageError: a run is in `out` already, or one by another recipe, split or set of images is to be resumed.
         NotFoundError: nothing to resume, or the data are not where the recipe says.
         DatasetError: the data contradict themselves, or have too few images.
         MissingExtraError: a package with weights that the recipe asks for is not installed.
-        IntegrityError: the training diverged, or (CorruptError) a checkpoint to resume from is damaged.
+        IntegrityError: the training diverged, or (CorruptError) a file to resume from is damaged.
         KeyboardInterrupt: after Ctrl-C, with the last finished epoch kept.
         SystemExit: in the helper processes of a training on several devices, when it is over.
     """
@@ -174,6 +174,8 @@ def _begin(
     with _quiet():
         trainer = _trainer(recipe, plan, out, progress, on_epoch)
     record = run_record(recipe, dataset, plan.data, resolve_precision(recipe.trainer))
+    if resume:
+        _refuse_other_data(out / _RECORD, record["data"])
     job = _Job(recipe=recipe, out=out, plan=plan, trainer=trainer, record={**record, **plan.record})
     _write(out / _RECORD, job.record)
     if plan.knowledge is not None:
@@ -207,6 +209,17 @@ def _refuse_other_run(out: Path, recipe: Recipe, resume: bool) -> None:
             raise UsageError(f"the run at {out} was begun with another recipe; differing: {', '.join(differing)}")
     elif path.exists() or (out.exists() and not out.is_dir()):
         raise UsageError(f"there is a run at {out} already: go on with --resume, or name another folder with --out")
+
+
+@rank_zero_only
+def _refuse_other_data(path: Path, data: Mapping[str, Any]) -> None:
+    """Make sure that the run goes on with the images that it began with: the recipe does not say which they are."""
+    differing = data_differences(path, data)
+    if differing:
+        raise UsageError(
+            f"the run at {path.parent} was begun with other data: {'; '.join(differing)}. Restore the images and split "
+            "files that it began with, or train into a new folder with --out"
+        )
 
 
 @rank_zero_only
@@ -279,7 +292,7 @@ def _trainer(
 def _strategy(recipe: Recipe) -> str:
     if recipe.trainer.devices == 1:
         return "auto"
-    # An aggregator takes the maps before the backbone's last layer, and parameters of a term of the loss wait for its
+    # Most aggregators take the maps before the backbone's last layer, and parameters of a term of the loss wait for its
     # first epoch: DDP must be told to look for what has no gradient.
     partly = recipe.text is not None or recipe.model.aggregator != "none"
     return "ddp_find_unused_parameters_true" if partly else "ddp"
