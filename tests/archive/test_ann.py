@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from terraseek.archive import Archive, Filter, ModelIdentity, Record
+from terraseek.archive import Archive, Filter, ModelIdentity, Record, ann
+from terraseek.archive.storage import nearest, take
 from terraseek.errors import UsageError
 
 COUNT, DIM = 3_000, 16
@@ -59,6 +60,61 @@ def test_ann_finds_what_exact_finds(indexed, condition, scan_below, monkeypatch)
 
 def test_a_large_k_gives_all(indexed) -> None:
     assert len(indexed.search(np.ones(DIM), COUNT, Filter(labels_any=("even",)), mode="ann").ids) == COUNT // 2
+
+
+@pytest.fixture
+def counts(monkeypatch) -> dict[str, list[int]]:
+    """How many vectors were asked for at once, in each call that reads vectors; a scan reads 64 rows at a time."""
+    asked: dict[str, list[int]] = {"nearest": [], "take": []}
+
+    def near(table, query_D, count, **options):
+        asked["nearest"].append(count)
+        return nearest(table, query_D, count, **options)
+
+    def taken(table, row_ids, columns):
+        asked["take"].append(len(row_ids))
+        return take(table, row_ids, columns)
+
+    monkeypatch.setattr(ann, "nearest", near)
+    monkeypatch.setattr(ann, "take", taken)
+    monkeypatch.setattr(ann, "VECTOR_ROWS", 64)
+    return asked
+
+
+def test_a_filter_unlike_the_query_is_scanned_in_the_end(indexed, counts, monkeypatch) -> None:
+    monkeypatch.setattr(ann, "SCAN_BELOW", 0)
+    query = np.random.default_rng(3).standard_normal(DIM)
+    farthest = Filter(ids=indexed.search(query, COUNT).ids[-1000:])
+    near = indexed.search(query, 10, farthest, mode="ann")
+    assert near == indexed.search(query, 10, farthest)
+    assert len(counts["nearest"]) > 1
+    assert max(counts["nearest"]) < 1000
+    assert sum(counts["take"]) == 1000
+    assert max(counts["take"]) == 64
+
+
+def test_deep_pages_are_scanned(indexed, counts, monkeypatch) -> None:
+    monkeypatch.setattr(ann, "FETCH_MOST", 500)
+    query = np.random.default_rng(4).standard_normal(DIM)
+    for condition in (Filter(), Filter(labels_any=("even",))):
+        near = indexed.search(query, 1200, condition, mode="ann")
+        assert near == indexed.search(query, 1200, condition)
+    assert counts["nearest"] == []
+    assert max(counts["take"]) == 64
+
+
+def test_ties_go_by_id_in_a_scan(tmp_path, counts, monkeypatch) -> None:
+    monkeypatch.setattr(ann, "MINIMUM_ROWS", 1)
+    rng = np.random.default_rng(5)
+    archive = Archive.create(tmp_path / "a", ModelIdentity(fingerprint="f", dim=DIM))
+    names = [f"r{at:03d}" for at in rng.permutation(300)]
+    vectors = rng.standard_normal((6, DIM))[rng.integers(0, 6, 300)]
+    archive.add([Record(id=name, source="s") for name in names], vectors)
+    archive.build_index()
+    for k in (1, 5, 70, 299, 300, 400):
+        condition = Filter(not_ids=("r000",))
+        assert archive.search(vectors[0], k, condition, mode="ann") == archive.search(vectors[0], k, condition)
+    assert counts["nearest"] == []
 
 
 def test_records_that_come_and_go_after_indexing(indexed, tmp_path) -> None:

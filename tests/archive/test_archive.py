@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from terraseek.archive import Archive, Filter, ModelIdentity, Record
+from terraseek.archive.view import View
 from terraseek.errors import (
     CorruptError,
     IntegrityError,
@@ -142,6 +145,56 @@ def test_status(filled) -> None:
     assert set(status["labels"]) == {"beach", "field", "forest", "town"}
     assert status["index"] is None
     assert status["bytes"] > 300 * 8 * 4
+
+
+def test_status_beside_a_writer_that_removes_files(filled, monkeypatch) -> None:
+    home = Path(filled.uri)
+    kept = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+    scandir = os.scandir
+
+    class Listing:
+        """The entries of a folder; the archive's own holds a writer's file and folder just while it is listed."""
+
+        def __init__(self, folder: str | Path) -> None:
+            if Path(folder) == home:
+                (home / "gone").mkdir()
+                (home / "gone.tmp").write_bytes(b"temporary")
+            with scandir(folder) as entries:
+                self.entries = list(entries)
+            if Path(folder) == home:
+                (home / "gone").rmdir()
+                (home / "gone.tmp").unlink()
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            return iter(self.entries)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def __next__(self) -> os.DirEntry[str]:
+            if not self.entries:
+                raise StopIteration
+            return self.entries.pop(0)
+
+    monkeypatch.setattr(os, "scandir", Listing)
+    assert filled.status()["bytes"] == kept
+
+
+def test_damage_beside_a_busy_writer_is_told(filled) -> None:
+    asked = 0
+
+    def question(view: View) -> None:
+        nonlocal asked
+        asked += 1
+        assert asked < 20, "asks for ever"
+        filled.add([Record(id=f"busy{asked}", source="s")], np.ones((1, 8)))
+        raise CorruptError(f"damaged in version {view.version}")
+
+    first = filled.snapshot().version
+    with pytest.raises(CorruptError) as caught:
+        filled.read(question)
+    assert asked > 2
+    assert str(caught.value) == f"damaged in version {first + asked - 1}"
 
 
 def test_facets_count_within_the_filter(filled) -> None:

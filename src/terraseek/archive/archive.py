@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
 from .status import summary
 from .storage import check_place, connect, local_directory, open_table, storage_errors
-from .versions import Versions
+from .versions import TRIES, Versions
 from .view import View
 
 __all__ = ["AddResult", "Archive", "CompactResult", "RowSource"]
@@ -170,18 +171,20 @@ class Archive:
     def read(self, question: Callable[[View], T]) -> T:
         """The answer of one version to a question, be it made of many.
 
-        Where a compaction removes the files of that version meanwhile, the newest one is asked instead.
+        Where a compaction removes the files of that version meanwhile, the newest one is asked instead: `TRIES`
+        versions at most, for damage looks the same beside a writer that is never still.
 
         Raises:
-            CorruptError: a file is missing or altered, and not because of a newer version.
+            CorruptError: a file is missing or altered, and not because of a newer version; or in each of `TRIES`.
         """
-        while True:
+        for _ in range(TRIES - 1):
             view = self.view()
             try:
                 return question(view)
             except CorruptError:
                 if self.is_newest(view.snapshot):
                     raise
+        return question(self.view())
 
     def __len__(self) -> int:
         with self._versions.guard, storage_errors(self.uri, "counting its records"):
@@ -230,7 +233,12 @@ class Archive:
     def _bytes(self) -> int | None:
         if self._directory is None:
             return None
-        return sum(path.stat().st_size for path in self._directory.rglob("*") if path.is_file())
+        total = 0
+        for folder, _, names in os.walk(self._directory):
+            for name in names:
+                with suppress(FileNotFoundError):  # a writer removed it since its folder was listed
+                    total += Path(folder, name).stat().st_size
+        return total
 
     def verify(self, *, recall: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Compare everything with its checksum, see `terraseek.archive.verify_archive`."""

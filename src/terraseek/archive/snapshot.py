@@ -20,7 +20,7 @@ from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_c
 from .segment import segment_from_batches
 from .storage import has_index, scan, storage_errors, take
 
-__all__ = ["RowIds", "Snapshot"]
+__all__ = ["VECTOR_ROWS", "RowIds", "Snapshot", "joined"]
 
 RowIds = NDArray[np.uint64]
 T = TypeVar("T")
@@ -76,13 +76,13 @@ class Snapshot:
         return keep, fresh
 
     def columns(self, names: Sequence[str]) -> dict[str, pa.Array]:
-        """Columns of the table in the order of positions."""
+        """Columns of the table in the order of positions, of types with 64-bit offsets (see `joined`)."""
         with self._lock, storage_errors(self.uri, "reading its columns"):
             self._bring_up(names)
             missing = [name for name in names if name not in self._columns]
             if missing:
                 found = scan(self.table, missing)
-                self._columns |= {name: (self.row_ids, found[name].combine_chunks()) for name in missing}
+                self._columns |= {name: (self.row_ids, joined(found[name])) for name in missing}
             return {name: self._columns[name][1] for name in names}
 
     def _bring_up(self, names: Sequence[str]) -> None:
@@ -107,7 +107,7 @@ class Snapshot:
             columns = {name: values.filter(pa.array(keep)) for name, values in columns.items()}
         if len(fresh):
             added = take(self.table, fresh, list(columns))
-            columns = {name: pa.concat_arrays([old, added[name].combine_chunks()]) for name, old in columns.items()}
+            columns = {name: pa.concat_arrays([old, joined(added[name])]) for name, old in columns.items()}
         return columns
 
     def column(self, name: str) -> pa.Array:
@@ -235,6 +235,27 @@ class Snapshot:
                 f"the vector of record {rows['id'][int(np.argmin(intact))].as_py()!r} has changed on disk"
             )
         return matrix
+
+
+def joined(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece, its texts, bytes and lists with 64-bit offsets.
+
+    The 32-bit offsets of the table's types end at 2 GiB: enough for each batch that is read, not for all together.
+    """
+    return column.cast(_wide(column.type)).combine_chunks()
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """A type with 64-bit offsets wherever `kind` has 32-bit ones."""
+    if pa.types.is_string(kind):
+        return pa.large_string()
+    if pa.types.is_binary(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.large_list(kind.value_field.with_type(_wide(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([part.with_type(_wide(part.type)) for part in kind])
+    return kind
 
 
 def _is_text(name: str) -> bool:

@@ -18,6 +18,7 @@ from ..config import to_mapping
 from ..errors import CorruptError, NotFoundError, Refused
 from .archive import RowSource
 from .ingest_run import Finished
+from .snapshot import joined
 from .storage import connect, local_directory, open_table, storage_errors
 
 __all__ = ["Staging", "UnitReport"]
@@ -80,7 +81,7 @@ class Staging:
         """The rows of several units one after another; of two with one id the later counts."""
         tables = [open_table(self.connection, unit, self.uri) for unit in units]
         with storage_errors(self.uri, "reading what is staged"):
-            parts = [table.search().select(["id"]).to_arrow()["id"].combine_chunks() for table in tables]
+            parts = [joined(table.search().select(["id"]).to_arrow()["id"]) for table in tables]
         masks = _last_of_each(parts)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -119,7 +120,7 @@ def _end(unit: str) -> str:
 def _last_of_each(parts: Sequence[pa.Array]) -> list[Any]:
     """For each part which of its ids do not come again, in it or after it."""
     masks = [np.ones(len(part), bool) for part in parts]
-    ids = pa.chunked_array(list(parts), pa.string())
+    ids = pa.chunked_array(list(parts), pa.large_string())
     if len(ids.unique()) == len(ids):
         return masks
     seen: set[str] = set()

@@ -21,7 +21,7 @@ from .reports import Problem, RepairReport, VerifyReport
 from .schema import RECORD_COLUMNS, checked_thumbnail, record_from_row, vector_checksums, vector_matrix
 from .snapshot import Snapshot
 from .storage import file_of, is_damage, local_directory, split_by_file, storage_errors, take
-from .versions import ASIDE
+from .versions import ASIDE, TRIES
 
 __all__ = ["repair_archive", "verify_archive"]
 
@@ -31,8 +31,6 @@ CHUNK = 2048
 SMALLEST = 64
 """A chunk that cannot be read is halved down to this many rows to save its neighbours, then given up."""
 RECALL_QUERIES, RECALL_K = 50, 10
-TRIES = 5
-"""Versions that may be compacted away while they are verified, before it is left to a quieter hour."""
 Progress: TypeAlias = Callable[[int, int], None]
 
 

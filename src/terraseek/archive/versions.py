@@ -11,10 +11,13 @@ from ..errors import CorruptError
 from .snapshot import Snapshot
 from .storage import local_directory, open_table, storage_errors
 
-__all__ = ["ASIDE", "Versions"]
+__all__ = ["ASIDE", "TRIES", "Versions"]
 
 ASIDE = "damaged"
 """The folder of an archive that `archive repair` puts manifests in that cannot be read."""
+TRIES = 5
+"""Versions that are asked one question: it would take as many compactions, each while it was being answered, for an
+archive that is whole to fail it."""
 SETTLED_NS = 1_000_000_000
 
 
@@ -58,13 +61,14 @@ class Versions:
     def snapshot(self) -> Snapshot:
         """The newest version, pinned: it stays as it is whatever is written meanwhile."""
         with self.guard:
-            while True:
+            for _ in range(TRIES - 1):
                 version = self.newest()
                 try:
                     return self._snapshot_of(version)
                 except CorruptError:
                     if self.newest() == version:  # else it was compacted away while it was being read
                         raise
+            return self._snapshot_of(self.newest())
 
     def is_newest(self, snapshot: Snapshot) -> bool:
         """Whether nothing was committed since; else files of the snapshot's version may be gone."""
