@@ -101,8 +101,8 @@ class ShuffledBatches(BatchSampler):
 class RepeatFactorBatches(BatchSampler):
     """Image i is shown r_i times per epoch on average, see `repeat_factors`.
 
-    The epoch is longer than a shuffled one by the mean of r_i. An image may meet itself in a batch, under another
-    augmentation: such pairs count as positives.
+    The epoch is longer than a shuffled one by the mean of r_i. An image may meet itself in a batch, where views
+    are not kept under another augmentation: such pairs count as positives.
     """
 
     def __init__(
