@@ -222,7 +222,7 @@ class ImageEmbedder(nn.Module):
         return self.outputs(images).vectors_ND
 
     def _over_orientations(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(0, (self.orientations, -1)).mean(0)
+        return rows.reshape(self.orientations, -1, rows.shape[1]).mean(0)
 
     def _banked(self, found: Embedding) -> Embedding:
         return found if self.query_bank is None else found._replace(vectors_ND=self.query_bank(found.vectors_ND))
