@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -281,6 +282,24 @@ def test_the_second_writer_is_told_or_waits(local: Archive) -> None:
             pass
         assert time.monotonic() - started > 0.9  # longer than a dead holder would have had
     with writer_lease(other.connection, other.uri, 0):
+        pass
+
+
+def test_contenders_in_each_others_way_wait_on(local: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = lease._table(local.connection, local.uri)
+    update, tries = type(table).update, []
+
+    def contended(self: Any, *args: Any, **options: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("lance error: Retryable commit conflict for version 7: preempted by concurrent Update")
+        return update(self, *args, **options)
+
+    monkeypatch.setattr(type(table), "update", contended)
+    with writer_lease(local.connection, local.uri, 5):
+        assert len(tries) >= 3
+    tries.clear()
+    with pytest.raises(BusyError, match="written to by another process"), writer_lease(local.connection, local.uri, 0):
         pass
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import BusyError, CorruptError, NotFoundError
-from .storage import open_table, quote, remove_old_versions, storage_errors
+from .storage import is_conflict, open_table, quote, remove_old_versions, storage_errors
 
 __all__ = ["WRITER", "writer_lease"]
 
@@ -78,17 +78,28 @@ class _Lease:
         while True:
             holder = seen[0]
             dead = time.monotonic() - seen_at > LEASE_SECONDS
-            if (not holder or dead) and self._set(seen, self._me):
+            if (not holder or dead) and self._take(seen):
                 if dead:
                     logger.warning("%s: the writer %s has been silent for too long, taking over", self._uri, holder)
                 return
             waited = time.monotonic() - started
             if waited >= wait and (alive or not wait):
-                raise BusyError(f"{self._uri} is being written to by another process ({holder}); wait for it to end")
+                raise BusyError(
+                    f"{self._uri} is being written to by another process ({holder or 'just begun'}); wait for it to end"
+                )
             time.sleep(POLL_SECONDS)
             now = self._row()
             if now != seen:
                 seen, seen_at, alive = now, time.monotonic(), bool(now[0])
+
+    def _take(self, seen: tuple[str, int]) -> bool:
+        """Put oneself in the place of what was seen, unless somebody else did or was about to."""
+        try:
+            return self._set(seen, self._me)
+        except (OSError, RuntimeError, ValueError) as error:
+            if not is_conflict(error):
+                raise
+            return False  # contenders were in each other's way: the next look at the row says whose turn it is
 
     @contextlib.contextmanager
     def kept_alive(self) -> Iterator[None]:

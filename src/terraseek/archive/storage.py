@@ -26,6 +26,7 @@ __all__ = [
     "connect",
     "file_of",
     "has_index",
+    "is_conflict",
     "is_damage",
     "local_directory",
     "nearest",
@@ -148,12 +149,18 @@ def _translated(error: Exception, uri: str, doing: str) -> TerraseekError:
     reason = _SYSTEM_ERRORS.get(_error_number(error, folded))
     if reason is not None:
         return TerraseekError(f"{uri}: " + reason.format(doing=doing, reason=_first_line(error)))
-    if any(text in folded for text in _BUSY_TEXTS):
+    if is_conflict(error):
         return BusyError(f"{uri}: another writer committed while {doing}; try again")
     return CorruptError(
         f"{uri}: a file is missing, truncated or altered ({_first_line(error)}) while {doing}; "
         "run `archive verify`, then `archive repair`"
     )
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether Lance gave a commit up because of those of others."""
+    folded = str(error).lower()
+    return any(text in folded for text in _BUSY_TEXTS)
 
 
 def _error_number(error: Exception, folded: str) -> int:
