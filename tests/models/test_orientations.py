@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from terraseek.encoders import ModelConfig, load_encoder, preprocess, read_model_config
-from terraseek.errors import ConfigError
+from terraseek.errors import ConfigError, CorruptError
 from terraseek.models import (
     ImageEmbedder,
     NetworkConfig,
@@ -116,6 +116,9 @@ def test_a_model_of_images_and_texts(tmp_path: Path) -> None:
     np.testing.assert_allclose(eight.encode_images(IMAGES), vectors.numpy(), atol=1e-5)
     found = eight.encode_images_and_concepts(IMAGES)
     np.testing.assert_allclose(found[1], logits.mean(0).sigmoid().numpy(), atol=1e-5)
+    (tmp_path / "one" / "tokenizer.json").write_text("{")
+    with pytest.raises(CorruptError, match=r"tokenizer\.json is not a tokenizer"):
+        orient_model(tmp_path / "one", tmp_path / "four", 4)
 
 
 def test_other_numbers_are_refused(tmp_path: Path) -> None:

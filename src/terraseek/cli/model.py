@@ -123,10 +123,7 @@ def export(
     directory = out or models_home() / name
     if dry_run:
         _ = BACKBONES[name]
-        if as_json:
-            emit_json({"schema": 1, "dry_run": True, "directory": str(directory), "architecture": name})
-        else:
-            say(f"{directory} would be made (dry run, nothing written)")
+        _foretell(directory, name, as_json)
         return
     _tell(imagenet_model(name, directory, input_size=input_size), as_json)
 
@@ -154,11 +151,7 @@ def orient(
 
     source = find_model(model)
     if dry_run:
-        architecture = read_model_config(source).architecture
-        if as_json:
-            emit_json({"schema": 1, "dry_run": True, "directory": str(out), "architecture": architecture})
-        else:
-            say(f"{out} would be made (dry run, nothing written)")
+        _foretell(out, read_model_config(source).architecture, as_json)
         return
     _tell(orient_model(source, out, orientations), as_json)
 
@@ -182,6 +175,14 @@ def convert(
         emit_json({"schema": 1, "dry_run": dry_run, "target": str(target), "tensors": shapes})
     else:
         say(f"{target}: {len(shapes)} tensors" + (" would be written (dry run, nothing written)" if dry_run else ""))
+
+
+def _foretell(directory: Path, architecture: str, as_json: bool) -> None:
+    """Say what a dry run did not write."""
+    if as_json:
+        emit_json({"schema": 1, "dry_run": True, "directory": str(directory), "architecture": architecture})
+    else:
+        say(f"{directory} would be made (dry run, nothing written)")
 
 
 def _tell(report: ExportReport, as_json: bool) -> None:

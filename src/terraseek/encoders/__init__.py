@@ -14,7 +14,7 @@ from .config import (
     read_model_config,
     save_config,
 )
-from .onnx import OnnxEncoder, load_encoder
+from .onnx import OnnxEncoder, load_encoder, read_tokenizer
 from .preprocess import normalise, preprocess
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "normalise",
     "preprocess",
     "read_model_config",
+    "read_tokenizer",
     "save_config",
 ]

@@ -28,7 +28,7 @@ from .config import (
 )
 from .preprocess import preprocess
 
-__all__ = ["OnnxEncoder", "load_encoder"]
+__all__ = ["OnnxEncoder", "load_encoder", "read_tokenizer"]
 
 # Images per run where many are encoded: what lies between the layers then stays in a core's caches.
 _IMAGES_PER_RUN = 4
@@ -50,6 +50,22 @@ def load_encoder(model: str | Path, *, threads: int | None = None, batch_size: i
         UsageError: `threads` or `batch_size` below 1.
     """
     return OnnxEncoder(model, threads=threads, batch_size=batch_size)
+
+
+def read_tokenizer(directory: Path) -> Tokenizer:
+    """The tokenizer of a model directory, which neither cuts nor pads.
+
+    Raises:
+        NotFoundError: it is missing.
+        CorruptError: the file is no tokenizer.
+    """
+    path = directory / TOKENIZER_FILE
+    if not path.is_file():
+        raise NotFoundError(f"{path} is missing: export the model again")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise CorruptError(f"{path} is not a tokenizer ({error}): export the model again") from None
 
 
 class OnnxEncoder:
@@ -181,13 +197,7 @@ class OnnxEncoder:
     def _text(self) -> tuple[Any, Tokenizer]:
         assert self.config.text is not None
         session = self._open(TEXT_FILE, ["N", "L"], "tokens", threads=self._threads)
-        path = self.directory / TOKENIZER_FILE
-        if not path.is_file():
-            raise NotFoundError(f"{path} is missing: export the model again")
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise CorruptError(f"{path} is not a tokenizer ({error}): export the model again") from None
+        tokenizer = read_tokenizer(self.directory)
         tokenizer.enable_truncation(self.config.text.max_tokens)
         tokenizer.enable_padding()  # ids of padding do not matter: the network masks them
         return session, tokenizer

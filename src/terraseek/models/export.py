@@ -28,6 +28,7 @@ from ..encoders import (
     ModelConfig,
     model_fingerprint,
     read_model_config,
+    read_tokenizer,
     save_config,
 )
 from ..errors import IntegrityError, UsageError
@@ -191,7 +192,7 @@ def orient_model(source: str | Path, target: str | Path, orientations: Orientati
         return save_model(target, module, config)
     both, _ = load_image_text_model(source)
     both.image.orientations = orientations
-    return save_model(target, both, config, Tokenizer.from_file(str(Path(source) / TOKENIZER_FILE)))
+    return save_model(target, both, config, read_tokenizer(Path(source)))
 
 
 def _check_finite(module: nn.Module) -> None:
