@@ -240,7 +240,7 @@ def test_files_named_by_band_are_one_scene(archive: Archive, tmp_path: Path) -> 
             save_scene(tmp_path / "scenes" / scene / f"{scene}_{name}.tif", pixels[..., band : band + 1])
     chip = ChipConfig(size=32, bands=("B04", "B03", "B02"), scaling=Scaling(kind="none"))
     report = ingest(archive, FakeEncoder(), tmp_path / "scenes", IngestOptions(chip=chip))
-    assert report == IngestReport(added=8)
+    assert report == IngestReport(added=8, declared=chip)
     (identity,) = (
         record.id
         for record in archive.get(archive.ids(Filter(sources=(str(tmp_path / "scenes" / "a" / "a"),))))
@@ -499,7 +499,7 @@ def test_a_crash_beside_a_removal_leaves_more_never_less(
     with monkeypatch.context() as broken:
         broken.setattr(archive, *(("remove", pulled_plug) if step == "remove" else ("add", add_without_note)))
         with pytest.raises(KeyboardInterrupt):
-            ingest(archive, FakeEncoder(), path, IngestOptions(chip=coarse))
+            ingest(archive, FakeEncoder(), path, IngestOptions(chip=coarse, redeclare=True))
     old = 16 if step == "remove" else 0
     assert len(archive) == old + 4
     encoder = FakeEncoder()
@@ -575,8 +575,9 @@ def test_records_of_windows_that_are_no_longer_cut_go(archive: Archive, tmp_path
     touch(path)
     assert ingest(archive, FakeEncoder(), path, IngestOptions(chip=SMALL)) == IngestReport(updated=8, removed=4)
     assert len(archive) == 8
-    report = ingest(archive, FakeEncoder(), path, IngestOptions(chip=ChipConfig(size=64)))
-    assert report == IngestReport(added=2, removed=8)
+    coarse = ChipConfig(size=64)
+    report = ingest(archive, FakeEncoder(), path, IngestOptions(chip=coarse, redeclare=True))
+    assert report == IngestReport(added=2, removed=8, declared=coarse)
 
 
 def test_collections_do_not_touch_each_other(archive: Archive, tmp_path: Path) -> None:
@@ -851,7 +852,7 @@ def test_real_scenes(archive: Archive, terraseek_data: Path) -> None:
 def test_bigearthnet_patches(archive: Archive, terraseek_data: Path) -> None:
     chip = ChipConfig(size=120, bands=("B04", "B03", "B02"))
     report = ingest(archive, FakeEncoder(), terraseek_data / "bigearthnet_tiny" / "tiny", IngestOptions(chip=chip))
-    assert report == IngestReport(added=11)
+    assert report == IngestReport(added=11, declared=chip)
     records = archive.get(archive.ids())
     assert all(record.window == (0, 0, 120, 120) and record.footprint is not None for record in records)
     assert all(set(record.properties["files"]) == {"B04", "B03", "B02"} for record in records)

@@ -75,7 +75,8 @@ def test_bands_that_do_not_fit_the_model_are_foreseen_or_named(
     assert result.code == 5
     assert f"refused {folder / 'picture.png'}: it gives 3 bands, the model takes 1: " in result.err
     assert "1 added" in result.out
-    result = run("archive", "add", grey, folder / "picture.png", folder / "scene.tif", "--refresh")
+    other = ("--collection", "other")  # that one is declared with the one band
+    result = run("archive", "add", grey, folder / "picture.png", folder / "scene.tif", *other)
     assert (result.code, result.err.count("it gives 3 bands")) == (5, 2)
 
 

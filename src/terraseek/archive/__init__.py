@@ -2,6 +2,7 @@
 
 from .archive import AddResult, Archive, CompactResult
 from .cluster import ingest_on_ray
+from .declaration import describe_chipping, settle_chipping
 from .export import ExportFormat, export_archive, import_archive
 from .features import record_feature
 from .filters import Filter, Interval, parse_bbox, parse_interval
@@ -43,6 +44,7 @@ __all__ = [
     "box_geometry",
     "create_archive",
     "dataset_sources",
+    "describe_chipping",
     "export_archive",
     "find_sources",
     "import_archive",
@@ -54,6 +56,7 @@ __all__ = [
     "parse_interval",
     "record_feature",
     "repair_archive",
+    "settle_chipping",
     "stac_item",
     "verify_archive",
 ]

@@ -9,18 +9,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..config import to_mapping
 from ..errors import CorruptError, NotFoundError, UsageError
+from ..geo import ChipConfig
 from ..typing import Encoder, FloatArray
 from .ann import build_index, index_status
 from .changes import AddResult, CompactResult, RowSource, append_or_merge, merge, remove_rows
 from .compaction import compact_table
+from .declaration import Chipping, settle_chipping
+from .declaration_table import DeclarationTable
 from .filters import Filter
 from .lease import writer_lease
 from .lock import writer_lock
 from .manifest import Manifest, ModelIdentity
 from .notes import SourceNotes
 from .ranking import Mode, Ranking
-from .record import Record
+from .record import Record, check_collection
 from .reports import VerifyReport
 from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
@@ -62,6 +66,7 @@ class Archive:
         self.connection = connection
         self._versions = Versions(uri, connection, RECORDS, table)
         self._notes = SourceNotes(uri, connection)
+        self._declarations = DeclarationTable(uri, connection)
 
     # -- making and opening ---------------------------------------------------------------------------------------
 
@@ -225,6 +230,7 @@ class Archive:
                 "uri": self.uri,
                 "format": self.manifest.format,
                 **self.read(summary),
+                "declarations": {name: to_mapping(chip) for name, chip in sorted(self.declarations().items())},
                 "model": asdict(self.model),
                 "index": index_status(self._versions.table),
                 "bytes": self._bytes(),
@@ -332,6 +338,7 @@ class Archive:
             self._versions.newest()
             compact_table(self._versions.table, RECORDS, "id", self.uri)
             self._notes.compact(self._present())
+            self._declarations.compact()
             return CompactResult(bytes_before=before, bytes_after=self._bytes())
 
     def build_index(self, *, wait: float = 10.0) -> None:
@@ -343,6 +350,39 @@ class Archive:
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "building the index"):
             self._versions.newest()
             build_index(self._versions.table)
+
+    # -- collections ----------------------------------------------------------------------------------------------
+
+    def declarations(self) -> dict[str, ChipConfig]:
+        """How the scenes of each collection are read, as declared by `declare` or by the first ingest that cut one.
+
+        Raises:
+            IntegrityError: a declaration that is damaged, or of a newer version.
+        """
+        return self._declarations.read()
+
+    def declare(
+        self, collection: str, chip: Chipping = None, *, redeclare: bool = False, wait: float = 10.0
+    ) -> ChipConfig:
+        """Declare how the scenes of a collection are read, in one commit; see `terraseek.archive.settle_chipping`.
+
+        What is declared holds until it is declared anew, whatever is removed. Its sources are then embedded again as
+        they are next added; until then their records stay as they are.
+
+        Raises:
+            UsageError: it is declared otherwise and `redeclare` is off, or no collection can have this name.
+            BusyError: another writer holds the archive.
+        """
+        check_collection(collection)
+        with self.writing(wait), self._versions.guard:
+            declared = self.declarations().get(collection)
+            settled = settle_chipping(collection, declared, chip, redeclare=redeclare)
+            if declared not in (None, settled):
+                # First: a source half embedded anew must not pass for complete where the former settings come back.
+                self._notes.forget(self._present(collection))
+            if declared != settled:
+                self._declarations.write(collection, settled)
+        return settled
 
     # -- sources --------------------------------------------------------------------------------------------------
 
@@ -359,9 +399,11 @@ class Archive:
         with self.writing(), self._versions.guard:
             self._notes.forget(sources)
 
-    def _present(self) -> set[str]:
-        def sources(view: View) -> set[str]:
+    def _present(self, collection: str | None = None) -> frozenset[str]:
+        """The sources that have records, in one collection or in any."""
+
+        def sources(view: View) -> frozenset[str]:
             with storage_errors(self.uri, "reading its sources"):
-                return set(view.snapshot.column("source").unique().to_pylist())
+                return view.snapshot.sources(collection)
 
         return self.read(sources)

@@ -27,7 +27,7 @@ from ..typing import Encoder
 from .archive import Archive
 from .embedding import Embedder
 from .ingest import IngestOptions, Sources, batches_of
-from .ingest_run import Finished, IngestReport, Reading, Sieve, Task, refusal
+from .ingest_run import Finished, IngestReport, Reading, Sieve, Task, has_chips, refusal
 from .lease import writer_lease
 from .pieces import Piece
 from .prefetch import prefetch
@@ -77,7 +77,7 @@ def ingest_on_ray(
         raise ConfigError(f"workers must be at least 1, not {workers}")
     options = options or IngestOptions()
     run, _ = options.begin(archive, load_encoder())
-    run.plan(_absolute(source) for source in options.find(sources))
+    run.plan(_absolute(source) for source in options.find(sources, run.reading.chip.bands))
     if dry_run:
         return run.foresee()
     if not run.tasks:
@@ -92,7 +92,8 @@ def ingest_on_ray(
         run.refuse(item for report in reports for item in report.refused)
         schema = records_schema(archive.dim, archive.manifest.to_metadata())
         filled = [unit.name for unit, report in zip(units, reports, strict=True) if report.rows]
-        run.commit_rows(staging.rows(filled, schema), [end for report in reports for end in report.finished])
+        finished = [end for report in reports for end in report.finished]
+        run.commit_rows(staging.rows(filled, schema), finished, cut=any(report.cut for report in reports))
         staging.clear()
     return run.report()
 
@@ -169,11 +170,11 @@ class _Stager:
         schema = records_schema(archive.dim, archive.manifest.to_metadata())
         finished: list[Finished] = []
         refused: list[Refused] = []
-        rows = 0
+        rows, cut = 0, False
         sieve = Sieve(unit.tasks, archive.dim)
 
         def written() -> Iterator[pa.RecordBatch]:
-            nonlocal rows
+            nonlocal rows, cut
             with closing(prefetch(batches_of(self._read(unit, refused), self._options.batch_size))) as batches:
                 for batch in batches:
                     records, vectors_ND = sieve(*embed(batch.pieces)) if batch.pieces else ((), None)
@@ -183,13 +184,14 @@ class _Stager:
                         last = latest_of_each(records)
                         table = records_table([records[at] for at in last], unit_ND[last], schema)
                         rows += len(table)
+                        cut = cut or has_chips(records)
                         yield from table.to_batches()
 
         made = written()
         first = next(made, None)
         if first is not None:
             staging.write(unit.name, schema, chain([first], made))
-        report = UnitReport(rows=rows, finished=tuple(finished), refused=tuple(refused))
+        report = UnitReport(rows=rows, cut=cut, finished=tuple(finished), refused=tuple(refused))
         staging.finish(unit.name, report)
         return report
 

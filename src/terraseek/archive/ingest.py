@@ -9,6 +9,8 @@ Records that a changed source no longer has go last: first the new ones are comm
 then the note is made. Killed in between, the archive holds more than it should, never less, and the next ingest of the
 source removes the rest.
 
+How scenes are cut is declared for each collection, before the first chips that are cut so (see `declaration.py`).
+
 Each commit leaves a file of rows that every later commit lists and looks through: few large ones cost less than many
 small ones, those of a million records in batches of 256 some hundreds of megabytes of lists. So batches are gathered,
 until they are thousands of records, or many bytes, or a minute old.
@@ -30,9 +32,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ..errors import ConfigError, Refused
-from ..geo import ChipConfig
+from ..geo import StacQuery, Web
 from ..typing import Encoder, FloatArray
 from .archive import Archive
+from .declaration import Chipping, settle_chipping
 from .embedding import Embedder
 from .ingest_run import Finished, IngestReport, IngestRun, Reading
 from .pieces import Piece
@@ -58,7 +61,11 @@ class IngestOptions:
     """What is made of sources, on one machine or on many.
 
     Attributes:
-        chip: how scenes are cut and scaled.
+        chip: how scenes are cut and scaled: a whole `ChipConfig`, a mapping of some of its settings, or None. What is
+            not given is as the collection is declared, by the first ingest that cut a scene into it; there it is the
+            default.
+        redeclare: where `chip` differs from what is declared, declare the collection anew with the first scene that is
+            cut. All its sources are then embedded again as they are next added.
         collection: of the new records. A source may be in several collections, cut differently in each.
         kind: what files are taken for, see `Source`.
         batch_size: records embedded together at most, fewer where chips are large.
@@ -67,15 +74,20 @@ class IngestOptions:
         refresh: embed also what is unchanged.
         predict_labels: also keep the labels that the model predicts with this score or more, see `Record.predicted`;
             sources that went in without, or with another score, count as changed.
+        web: the hosts that sources may be read from; by default none.
+        query: what a STAC API among the sources is asked for.
     """
 
-    chip: ChipConfig = field(default_factory=ChipConfig)
+    chip: Chipping = None
+    redeclare: bool = False
     collection: str = DEFAULT_COLLECTION
     kind: Literal["auto", "image", "scene"] = "auto"
     batch_size: int = 256
     commit_size: int = 4096
     refresh: bool = False
     predict_labels: float | None = None
+    web: Web = field(default_factory=Web)
+    query: StacQuery | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "commit_size"):
@@ -87,18 +99,21 @@ class IngestOptions:
 
         Raises:
             ModelMismatchError: `encoder` is not the model that made the archive.
-            UsageError: `predict_labels` with a model that predicts none, or more or fewer bands than the model takes.
+            UsageError: `predict_labels` with a model that predicts none, more or fewer bands than the model takes, or
+                settings that differ from those declared.
         """
         archive.check_model(encoder)
         embed = Embedder(encoder, self.predict_labels)
-        embed.check_bands(self.chip.bands)
-        reading = Reading(self.chip, self.collection, self.refresh, embed.bands)
-        return IngestRun(archive, reading, embed.state), embed
+        declared = archive.declarations().get(self.collection)
+        chip = settle_chipping(self.collection, declared, self.chip, redeclare=self.redeclare)
+        embed.check_bands(chip.bands)
+        reading = Reading(chip, self.collection, self.refresh, embed.bands)
+        return IngestRun(archive, reading, embed.state, declared=declared, redeclare=self.redeclare), embed
 
-    def find(self, sources: Sources) -> Iterator[Source | Refused]:
+    def find(self, sources: Sources, bands: Sequence[str]) -> Iterator[Source | Refused]:
         """What `sources` name, see `find_sources`."""
         paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
-        return find_sources(paths, bands=self.chip.bands, kind=self.kind)
+        return find_sources(paths, bands=bands, kind=self.kind, web=self.web, query=self.query)
 
 
 def ingest(
@@ -127,7 +142,8 @@ def ingest(
 
     Raises:
         ModelMismatchError: `encoder` is not the model that made the archive.
-        UsageError: `predict_labels` with a model that predicts none, or more or fewer bands than the model takes.
+        UsageError: `predict_labels` with a model that predicts none, more or fewer bands than the model takes, or
+            settings that differ from those declared for the collection, without `redeclare`.
 
     Note:
         Records that were removed from the archive stay removed while their source is unchanged, unless none of the
@@ -135,7 +151,7 @@ def ingest(
     """
     options = options or IngestOptions()
     run, embed = options.begin(archive, encoder)
-    run.plan(options.find(sources))
+    run.plan(options.find(sources, run.reading.chip.bands))
     if dry_run:
         return run.foresee()
     expected = run.expected() if progress else 0

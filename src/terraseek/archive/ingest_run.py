@@ -19,12 +19,14 @@ from ..geo import ChipConfig, Window
 from ..images import printable
 from ..typing import FloatArray
 from .archive import Archive, RowSource
+from .declaration import describe_chipping
 from .pieces import Piece, count_pieces, read_pieces, reason_of
 from .record import Record
 from .schema import vector_faults
 from .sources import Source, record_id
+from .storage import quote, storage_errors
 
-__all__ = ["Finished", "IngestReport", "IngestRun", "Reading", "Sieve", "Task", "refusal"]
+__all__ = ["Finished", "IngestReport", "IngestRun", "Reading", "Sieve", "Task", "has_chips", "refusal"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class IngestReport:
         removed: records of changed sources whose window is no longer cut.
         unchanged: sources passed over, being complete in the state they are in.
         refused: sources, or windows of them, that could not be read, and why.
+        declared: how the scenes of the collection are read from now on, where this ingest declared it.
     """
 
     added: int = 0
@@ -46,6 +49,7 @@ class IngestReport:
     removed: int = 0
     unchanged: int = 0
     refused: tuple[Refused, ...] = ()
+    declared: ChipConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -194,16 +198,34 @@ def _is_link(path: Path) -> bool:
 class IngestRun:
     """One ingest: what it has to do, and the tally of what it did.
 
-    Attributes:
+    Args:
+        archive: to write to.
         reading: how its sources are read.
+        embedding: belongs to the state of every source.
+        declared: how the scenes of the collection are read so far; None if that is not declared.
+        redeclare: declare it anew where it is declared otherwise.
+
+    Attributes:
+        reading: as given.
         tasks: the sources that `plan` found to be new or changed.
     """
 
-    def __init__(self, archive: Archive, reading: Reading, embedding: str) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        reading: Reading,
+        embedding: str,
+        *,
+        declared: ChipConfig | None = None,
+        redeclare: bool = False,
+    ) -> None:
         self.reading = reading
         self.tasks: tuple[Task, ...] = ()
         self._archive = archive
         self._embedding = embedding
+        self._declared = declared
+        self._redeclare = redeclare
+        self._newly_declared: ChipConfig | None = None
         self._notes = _read_notes(archive)
         self._sieve = Sieve((), archive.dim)
         self._tally: Counter[str] = Counter()
@@ -212,7 +234,7 @@ class IngestRun:
     def plan(self, found: Iterable[Source | Refused]) -> None:
         """Sort sources into refused, unchanged and pending."""
         collection = self.reading.collection
-        present = _sources_present(self._archive, collection)
+        present = self._archive.snapshot().sources(collection)
         seen: set[str] = set()
         pending: list[tuple[Source, str]] = []
         for source in found:
@@ -239,7 +261,21 @@ class IngestRun:
         again = [source.href for source, _ in pending if source.href in present]
         there = _records_of(self._archive, collection, again)
         self.tasks = tuple(Task(source, state, there.get(source.href, {})) for source, state in pending)
+        self._warn_of_undeclared_chips()
         self._sieve = Sieve(self.tasks, self._archive.dim)
+
+    def _warn_of_undeclared_chips(self) -> None:
+        if self._declared is not None or all(task.source.is_image for task in self.tasks):
+            return
+        if count := _count_chips(self._archive, self.reading.collection):
+            logger.warning(
+                "%s: the collection %r holds %s chips, imported or of an older release, and no declaration of how they "
+                "were cut: this add cuts with %s, and embeds again what was cut otherwise",
+                self._archive.uri,
+                printable(self.reading.collection),
+                f"{count:,}",
+                describe_chipping(self.reading.chip),
+            )
 
     def _without_taken_ids(self, pending: Sequence[tuple[Source, str]]) -> list[tuple[Source, str]]:
         """Two data sets may call different images the same: neither may replace the other's record."""
@@ -290,6 +326,8 @@ class IngestRun:
         vectors_ND = _no_vectors(self._archive) if vectors_ND is None else vectors_ND
         records, vectors_ND = self._sieve(records, vectors_ND)
         finished = [self._sieve.end(end) for end in finished]
+        if has_chips(records):
+            self._declare()
         # Only what leaves nothing to remove may be noted together with its records.
         stale = any(end.stale for end in finished)
         result = self._archive.add(records, vectors_ND, complete=None if stale else self._noted(finished))
@@ -298,12 +336,21 @@ class IngestRun:
         if stale:
             self._finish(finished)
 
-    def commit_rows(self, rows: RowSource, finished: Sequence[Finished]) -> None:
-        """Write rows made elsewhere in one commit, then what they complete."""
+    def commit_rows(self, rows: RowSource, finished: Sequence[Finished], *, cut: bool) -> None:
+        """Write rows made elsewhere in one commit, then what they complete; `cut` is whether chips are among them."""
+        if cut:
+            self._declare()
         result = self._archive.add_rows(rows)
         self._tally.update(added=result.added, updated=result.updated)
         self._note_refused(finished)
         self._finish(finished)
+
+    def _declare(self) -> None:
+        """Declare the collection, before its first chips: none may be in that no declaration tells of."""
+        chip = self.reading.chip
+        if self._declared != chip:
+            self._archive.declare(self.reading.collection, chip, redeclare=self._redeclare)
+            self._declared = self._newly_declared = chip
 
     def _finish(self, finished: Sequence[Finished]) -> None:
         stale = [identity for end in finished for identity in end.stale]
@@ -326,6 +373,7 @@ class IngestRun:
         return IngestReport(
             **{name: self._tally[name] for name in ("added", "updated", "removed", "unchanged")},
             refused=tuple(self._refused),
+            declared=self._newly_declared,
         )
 
     def _counts(
@@ -342,6 +390,11 @@ class IngestRun:
 
     def _refuse(self, source: Source, error: TerraseekError) -> None:
         self.refuse([refusal(source, error)])
+
+
+def has_chips(records: Iterable[Record]) -> bool:
+    """Whether chips of scenes are among some records."""
+    return any(record.window is not None for record in records)
 
 
 def _no_vectors(archive: Archive) -> FloatArray:
@@ -388,9 +441,12 @@ def _read_notes(archive: Archive) -> dict[str, dict[str, dict[str, Any]]]:
     return notes
 
 
-def _sources_present(archive: Archive, collection: str) -> set[str]:
-    columns = archive.snapshot().columns(["source", "collection"])
-    return set(columns["source"].filter(pc.equal(columns["collection"], collection)).unique().to_pylist())
+def _count_chips(archive: Archive, collection: str) -> int:
+    """How many records of a collection are windows of their source."""
+    chips = f"`window` IS NOT NULL AND collection = {quote(collection)}"
+    with storage_errors(archive.uri, "counting its chips"):
+        # By the table: in memory the windows of millions of records would stay.
+        return int(archive.read(lambda view: view.snapshot.table.count_rows(chips)))
 
 
 def _owners_of(archive: Archive, ids: Collection[str]) -> dict[str, tuple[str, str]]:

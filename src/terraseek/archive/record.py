@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from ..errors import UsageError
 from .footprint import Bbox, bbox_of, on_globe
 
-__all__ = ["DEFAULT_COLLECTION", "Record", "Window"]
+__all__ = ["DEFAULT_COLLECTION", "Record", "Window", "check_collection"]
 
 Window = tuple[int, int, int, int]
 """(column, row, width, height) in pixels of the source."""
@@ -76,7 +76,7 @@ class Record:
         put = object.__setattr__  # how a frozen dataclass normalises its own fields
         _check_name("id", self.id, MAX_ID)
         _check_name("source", self.source, 8192)
-        _check_name("collection", self.collection, 256)
+        check_collection(self.collection)
         if self.window is not None:
             put(self, "window", _window(self.window))
         if self.footprint is not None:
@@ -97,6 +97,15 @@ class Record:
     def bbox(self) -> Bbox | None:
         """(west, south, east, north) of the footprint, west > east across the antimeridian; None without one."""
         return None if self.footprint is None else bbox_of(self.footprint)
+
+
+def check_collection(name: object) -> None:
+    """Refuse a name that no collection can have.
+
+    Raises:
+        UsageError: it is no text, empty, too long, or has a control character.
+    """
+    _check_name("collection", name, 256)
 
 
 def _check_text(name: str, text: object) -> None:

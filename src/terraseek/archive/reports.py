@@ -10,7 +10,7 @@ from ..errors import IntegrityError
 __all__ = ["Problem", "ProblemKind", "RepairReport", "VerifyReport"]
 
 ProblemKind: TypeAlias = Literal[
-    "unreadable", "record", "vector", "thumbnail", "duplicate", "model", "kept model", "count"
+    "unreadable", "record", "vector", "thumbnail", "duplicate", "model", "kept model", "declaration", "count"
 ]
 
 
@@ -20,8 +20,8 @@ class Problem:
 
     Attributes:
         kind: "unreadable" rows of a damaged file; a "record", "vector" or "thumbnail" with another checksum; a
-            "duplicate" id; vectors of another "model" dimension; a "kept model" that is not what was put there; a
-            "count" that does not add up.
+            "duplicate" id; vectors of another "model" dimension; a "kept model" or a "declaration" of a
+            collection that is not what was put there; a "count" that does not add up.
         detail: one line for a person.
         ids: of the records, where they can still be read.
         rows: internal row ids.
@@ -94,9 +94,11 @@ class RepairReport:
         removed_rows: how many rows were taken out, with those whose ids could not be read.
         without_thumbnail: ids of records that lost a damaged thumbnail and nothing else.
         went_back: versions whose manifest was damaged and was set aside, newest first.
+        declarations: damaged declarations of collections that were taken out, in words.
     """
 
     removed: tuple[str, ...] = ()
     removed_rows: int = 0
     without_thumbnail: tuple[str, ...] = ()
     went_back: tuple[str, ...] = ()
+    declarations: tuple[str, ...] = ()

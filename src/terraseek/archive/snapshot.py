@@ -182,6 +182,14 @@ class Snapshot:
         """The positions of rows, by their `_rowid`."""
         return np.searchsorted(self.row_ids, row_ids)
 
+    def sources(self, collection: str | None = None) -> frozenset[str]:
+        """The sources that have records, in one collection or in any."""
+        columns = self.columns(["source"] if collection is None else ["source", "collection"])
+        found = columns["source"]
+        if collection is not None:
+            found = found.filter(pc.equal(columns["collection"], collection))
+        return frozenset(found.unique().to_pylist())
+
     def source_counts(self, sources: Sequence[str]) -> dict[str, int]:
         """How many records each of `sources` has."""
         column = self.column("source")

@@ -125,6 +125,8 @@ class Source:
     def state(self, chip: ChipConfig) -> str:
         """16 hex digits that change whenever its records would: sizes and times of its files, chips, what is known.
 
+        Chips are no part of it where it is known to be an image, which is never cut.
+
         Of a file on the web it is what its STAC item says of its last change, else what its host says.
 
         Raises:
@@ -137,7 +139,8 @@ class Source:
         known += () if self.reader is None else (getattr(self.reader, "keywords", {}),)
         place = None if self.footprint is None else self.footprint.wkb_hex
         files = [(band, *_state_of(path)) for band, path in self.files.items()]
-        text = json.dumps([_PIPELINE, files, to_mapping(chip), known, place], sort_keys=True, default=str)
+        cut = to_mapping(ChipConfig() if self.is_image else chip)  # as older releases noted images by default
+        text = json.dumps([_PIPELINE, files, cut, known, place], sort_keys=True, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -29,9 +29,13 @@ BATCH_ROWS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class UnitReport:
-    """What became of one unit: how many rows it has, the sources that are whole with it, and what was refused."""
+    """What became of one unit: how many rows it has, the sources that are whole with it, and what was refused.
+
+    `cut` is whether chips of scenes are among the rows.
+    """
 
     rows: int = 0
+    cut: bool = False
     finished: tuple[Finished, ...] = ()
     refused: tuple[Refused, ...] = ()
 
@@ -44,7 +48,8 @@ class UnitReport:
         """Read back what `to_text` wrote."""
         tree = json.loads(text)
         finished = tuple(Finished(**{**end, "stale": tuple(end["stale"])}) for end in tree["finished"])
-        return cls(rows=tree["rows"], finished=finished, refused=tuple(Refused(**item) for item in tree["refused"]))
+        refused = tuple(Refused(**item) for item in tree["refused"])
+        return cls(rows=tree["rows"], cut=tree["cut"], finished=finished, refused=refused)
 
 
 class Staging:

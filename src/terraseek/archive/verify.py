@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import BusyError, CorruptError, TerraseekError
 from .archive import RECORDS, Archive
+from .declaration_table import DeclarationTable
 from .kept_model import check_kept_model
 from .notes import SOURCES
 from .reports import Problem, RepairReport, VerifyReport
@@ -35,7 +36,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress | None = None) -> VerifyReport:
-    """Read every record, vector and thumbnail, and the kept model, and compare each with its checksum.
+    """Read every record, vector and thumbnail, declarations and kept model, and compare each with its checksum.
 
     Args:
         archive: stays readable and writable meanwhile; one version of it is checked. Where a compaction removes files
@@ -58,6 +59,7 @@ def verify_archive(archive: Archive, *, recall: bool = False, progress: Progress
                 raise
         else:
             problems, notes = check_kept_model(archive)
+            problems += DeclarationTable(archive.uri, archive.connection).problems()
             for note in notes:
                 logger.warning(note)
             return replace(report, problems=(*report.problems, *problems), notes=tuple(notes))
@@ -180,7 +182,8 @@ def repair_archive(
 
     A damaged manifest is set aside and the version before it counts. Damaged records are taken out, a damaged
     thumbnail is dropped, a broken index is removed (it can be built again). The sources concerned are forgotten, so
-    that adding them again brings back what was lost. No data file is deleted before the next `compact`.
+    that adding them again brings back what was lost. No data file is deleted before the next `compact`. Damaged
+    declarations of collections are taken out: declare those again before the next add.
 
     Raises:
         NotFoundError: there is no archive.
@@ -194,6 +197,9 @@ def repair_archive(
         report = verify_archive(archive, progress=progress)
         doomed = sorted({row for p in report.problems if p.kind != "thumbnail" for row in p.rows})
         sources = _sources_of(archive, report) if doomed else frozenset()
+        undeclared = tuple(p.detail for p in report.problems if p.kind == "declaration")
+        if undeclared:
+            DeclarationTable(uri, archive.connection).drop_damaged()
         if doomed:
             with storage_errors(uri, "repairing it"):
                 table = archive.connection.open_table(RECORDS)
@@ -206,7 +212,13 @@ def repair_archive(
     if bare:
         archive.add(archive.get(bare, thumbnails=False), archive.vectors(bare))
     removed = tuple(name for p in report.problems if p.kind in ("record", "vector") for name in p.ids)
-    return RepairReport(removed=removed, removed_rows=len(doomed), without_thumbnail=bare, went_back=went_back)
+    return RepairReport(
+        removed=removed,
+        removed_rows=len(doomed),
+        without_thumbnail=bare,
+        went_back=went_back,
+        declarations=undeclared,
+    )
 
 
 def _sources_of(archive: Archive, report: VerifyReport) -> frozenset[str] | None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..config import apply_overrides, from_mapping, to_mapping
+from ..config import to_mapping
 from ..errors import NotFoundError, Refused, UsageError
 from . import upkeep
+from .chipping import Band, Chip, Redeclare, Setting, Stride, declare, given_chipping, say_declared
 from .filters import Model, Uri, takes_filter
 from .model import find_model
 from .output import (
@@ -32,7 +33,8 @@ from .settings import storage_options
 
 if TYPE_CHECKING:
     from ..archive import Filter, IngestOptions, IngestReport, Source
-    from ..geo import ChipConfig, StacQuery, Web
+
+    Sources = Iterable[str | Source | Refused]
 
 __all__ = ["app"]
 
@@ -102,14 +104,11 @@ def add(
     collection: Annotated[
         str | None, typer.Option(help="Of the new records; 'default', or the data set's name, if left out.")
     ] = None,
-    chip: Annotated[int, typer.Option(min=16, help="Edge of a chip, in pixels of the scene.")] = 256,
-    stride: Annotated[int | None, typer.Option(min=1, help="From chip to chip; the chip's edge if left out.")] = None,
-    band: Annotated[
-        list[str] | None, typer.Option(help="Band name or number, once for each band, in the model's order.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of the chipping, such as scaling.kind=range.")
-    ] = None,
+    chip: Chip = None,
+    stride: Stride = None,
+    band: Band = None,
+    set_: Setting = None,
+    redeclare: Redeclare = False,
     kind: Annotated[Literal["auto", "image", "scene"], typer.Option(help="What files are taken for.")] = "auto",
     allow_host: AllowHost = None,
     stac_collection: StacCollection = None,
@@ -140,9 +139,14 @@ def add(
     Interrupted or killed, it loses nothing: the same command goes on where it stopped. What cannot be read is listed
     with the reason, everything else goes in, and the exit code is 5.
 
+    The first add that cuts a scene declares how the scenes of the collection are read: --chip, --stride, --band and
+    --set, with defaults for the rest. Later adds need none of them, and are refused where they say otherwise.
+
     A data set brings its labels and captions along: they are kept as given labels and captions of the records.
 
     Example: `terraseek archive add coast scene.tif photos/ --chip 96 --stride 62`
+
+    Example: `terraseek archive add coast scene.tif --collection fine --chip 64 --redeclare`
 
     Example: `terraseek archive add coast --dataset ucmerced-ml --root UCMerced --split test`
 
@@ -154,19 +158,22 @@ def add(
     if engine != "ray" and (ray_address is not None or workers is not None):
         raise UsageError("--ray-address and --workers go with --engine ray")
     options = IngestOptions(
-        chip=_chipping(chip, stride, band, set_),
+        chip=given_chipping(chip, stride, band, set_),
+        redeclare=redeclare,
         collection=(dataset or DEFAULT_COLLECTION) if collection is None else collection,
         kind=kind,
         batch_size=batch_size,
         refresh=refresh,
         predict_labels=min_score if predict_labels else None,
-    )
-    query = make_query(
-        sources or (), collections=stac_collection, bbox=bbox, datetime=datetime, where=where, max_items=max_items
+        web=make_web(allow_host),
+        query=make_query(
+            sources or (), collections=stac_collection, bbox=bbox, datetime=datetime, where=where, max_items=max_items
+        ),
     )
     of_dataset: dict[str, Any] = {"root": root, "split": split, "splits": splits, "option": option}
+    found: Sources
     if dataset is None:
-        found = _named_sources(sources, options, make_web(allow_host), query, of_dataset)
+        found = _named_sources(sources, of_dataset)
     else:
         found = _dataset_sources(dataset, sources, seed=split_seed, **of_dataset)
     with show_progress("adding") as progress:
@@ -174,23 +181,15 @@ def add(
             report = _add_on_ray(uri, model, found, options, workers, ray_address, dry_run=dry_run, progress=progress)
         else:
             report = _add_here(uri, model, found, options, dry_run=dry_run, progress=progress)
-    _show_ingest(report, dry_run=dry_run, as_json=as_json)
+    _show_ingest(report, options.collection, dry_run=dry_run, as_json=as_json)
 
 
-def _named_sources(
-    sources: list[str] | None,
-    options: IngestOptions,
-    web: Web,
-    query: StacQuery | None,
-    of_dataset: Mapping[str, object],
-) -> Iterable[Source | Refused]:
-    from ..archive import find_sources
-
+def _named_sources(sources: list[str] | None, of_dataset: Mapping[str, object]) -> list[str]:
     if not sources:
         raise UsageError("say what to add: files, folders, addresses, or --dataset NAME --root DIR")
     if any(of_dataset.values()):
         raise UsageError("--root, --split, --splits and --option go with --dataset")
-    return find_sources(sources, bands=options.chip.bands, kind=options.kind, web=web, query=query)
+    return sources
 
 
 def _dataset_sources(
@@ -212,9 +211,7 @@ def _dataset_sources(
     return dataset_sources(loaded, split)
 
 
-def _add_here(
-    uri: str, model: str | None, found: Iterable[Source | Refused], options: IngestOptions, **more: Any
-) -> IngestReport:
+def _add_here(uri: str, model: str | None, found: Sources, options: IngestOptions, **more: Any) -> IngestReport:
     from ..archive import ingest
 
     archive, encoder = open_place_with_model(uri, model)
@@ -224,7 +221,7 @@ def _add_here(
 def _add_on_ray(
     uri: str,
     model: str | None,
-    found: Iterable[Source | Refused],
+    found: Sources,
     options: IngestOptions,
     workers: int | None,
     address: str | None,
@@ -246,23 +243,15 @@ def _add_on_ray(
         )
 
 
-def _chipping(size: int, stride: int | None, bands: list[str] | None, overrides: list[str] | None) -> ChipConfig:
-    from ..geo import ChipConfig
-
-    tree: dict[str, Any] = {"size": size, "bands": tuple(bands or ())}
-    if stride is not None:
-        tree["stride"] = stride
-    apply_overrides(tree, overrides or ())
-    return from_mapping(ChipConfig, tree)
-
-
-def _show_ingest(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
+def _show_ingest(report: IngestReport, collection: str, *, dry_run: bool, as_json: bool) -> None:
     counts = f"{report.added:,} added, {report.updated:,} updated, {report.removed:,} removed"
     done = f"{counts}, {report.unchanged:,} sources unchanged" + (" (dry run, nothing written)" if dry_run else "")
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, **to_mapping(report)})
     else:
         say(done)
+        if report.declared is not None:
+            say_declared(collection, report.declared)
     if report == type(report)():
         say("nothing was found to add: in folders, images and scenes are known by their suffix", to=stderr)
     raise_if_refused(report.refused, done)
@@ -307,18 +296,23 @@ def remove(
 
 @app.command(no_args_is_help=True)
 def status(uri: Uri, as_json: Json = False) -> None:
-    """Say what an archive holds: records, collections, labels, extent, model, size.
+    """Say what an archive holds: records, collections and how they are declared, labels, extent, model, size.
 
     Example: `terraseek archive status coast --json`
     """
-    found = open_place(uri).status()
+    from ..archive import describe_chipping
+
+    archive = open_place(uri)
+    found = archive.status()
     if as_json:
         emit_json(found)
         return
     model = found["model"]
+    declared = archive.declarations()
     rows = [
         ("records", f"{found['records']:,} from {found['sources']:,} sources"),
         ("collections", _counts(found["collections"])),
+        *((f"{name} is declared", describe_chipping(chip)) for name, chip in sorted(declared.items())),
         ("labels", _counts(found["labels"])),
         ("predicted", _counts(found["predicted"])),
         ("bbox", "none" if found["bbox"] is None else ", ".join(f"{value:.5f}" for value in found["bbox"])),
@@ -381,7 +375,7 @@ def duplicates(
     say(f"{len(groups):,} groups, {len(rows):,} records in them", to=stderr)
 
 
-for command in (upkeep.compact, upkeep.index, upkeep.verify, upkeep.repair):
+for command in (declare, upkeep.compact, upkeep.index, upkeep.verify, upkeep.repair):
     app.command(no_args_is_help=True)(command)
 app.command("export", no_args_is_help=True)(upkeep.export_records)
 app.command("import", no_args_is_help=True)(upkeep.import_records)

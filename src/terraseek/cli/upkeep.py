@@ -117,6 +117,8 @@ def repair(uri: Uri, dry_run: DryRun = False, as_json: Json = False) -> None:
     )
     for name in report.removed:
         say(f"taken out: {name}")
+    for detail in report.declarations:
+        say(f"taken out: {detail}; declare it again with: terraseek archive declare {uri}")
 
 
 @takes_filter
