@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, DatasetError, Refused
+from ..errors import DatasetError, Refused
 from ..images import printable, read_image
 from ..typing import ImageArray
 from .caption_files import CaptionedFile, find_precomp, read_karpathy, read_precomp
@@ -30,6 +30,7 @@ from .mlaid import find_table, read_table
 from .splits import split_notes
 from .tables import text_rows
 from .ucmerced import find_labels
+from .validation_images import draw_validation, find_own_validation
 
 __all__ = [
     "NWPU_CAPTIONS",
@@ -82,6 +83,7 @@ RSICD_10K = Origin(
 _IMAGE_FOLDERS = ("imgs", "images", "Images", "RSICD_images", "NWPU_images", "UCMerced_LandUse/Images")
 _CAPTION_FILES = ("dataset.json", "captions.json")
 _CENTRE = 0.875  # of AID's side: what RSICD shows of the same place
+_RSICD_TRAIN, _RSICD_VAL = 8_734, 1_094  # as distributed; the *_precomp files have the two as one
 
 
 def load_captioned(
@@ -89,7 +91,7 @@ def load_captioned(
     *,
     splits: Path | None,
     seed: int,
-    val: float = 0.1,
+    val: float | str = 0.1,
     name: str,
     origin: Origin,
     folder_name: str,
@@ -102,7 +104,8 @@ def load_captioned(
         root: holds captions and images, or a folder `folder_name` that does.
         splits: a split folder (``<name>*_train.csv``) or file in place of the distributed split.
         seed: seeds the draw of val where the layout has none.
-        val: share of train that becomes val where the layout has none.
+        val: share of train that becomes val where the layout has none; for RSICD also "own", its own validation split,
+            which the ``*_precomp`` files have behind train.
         name: the registered name.
         origin: named where files are missing.
         folder_name: what the data set's folder may be called inside `root`.
@@ -111,6 +114,8 @@ def load_captioned(
     """
     home = root / folder_name if (root / folder_name).is_dir() else root
     entries, problems = _read_captions(home, (*files, *_CAPTION_FILES), origin)
+    if val == "own" and origin is RSICD:
+        entries = find_own_validation(entries, _RSICD_TRAIN, _RSICD_VAL)
     folder = first_folder(home, _IMAGE_FOLDERS)
     images = index_images(folder) if folder else {}
     if folder is None or not images:
@@ -128,7 +133,7 @@ def load_captioned(
     )
 
 
-def load_ucm_captions(root: Path, *, splits: Path | None, seed: int, val: float = 0.1) -> ImageDataset:
+def load_ucm_captions(root: Path, *, splits: Path | None, seed: int, val: float | str = 0.1) -> ImageDataset:
     """UCM-Captions: 2,100 images with five captions each and, where a label table is at hand, the 17 labels as well.
 
     Where the images lie in scene folders, ids are those of ``ucmerced-ml``, and image N.tif of the captions is the one
@@ -185,17 +190,21 @@ def _numbered(home: Path, images: Mapping[str, Path], expected: int) -> dict[str
     return {str(number): images[key] for number, key in enumerate(sorted(images), 1)}
 
 
-def load_rsicd_10k(root: Path, *, splits: Path | None, seed: int, val: float = 0.1) -> ImageDataset:
+def load_rsicd_10k(root: Path, *, splits: Path | None, seed: int, val: float | str = 0.1) -> ImageDataset:
     """The view of RSICD whose images are AID images of the same name: 8,973 of train and val, 1,027 of test.
 
     `read` gives AID's central 0.875, which is what RSICD shows. Ids are AID's, so that images shared with ``ml-aid``
     can be told by id: 821 of the test images are, and a model that reports here must not have seen them there. Its
     numbers are not comparable with published ones, which are on all of RSICD.
+
+    With `val` "own", val is what RSICD's own validation split has of these images, 1,027, and train the 7,946 others.
     """
     rsicd, aid = root / "rsicd", root / "aid"
     if not rsicd.is_dir():
         raise RSICD_10K.missing(root, "folder rsicd")
     entries, problems = _read_captions(rsicd, ("dataset_rsicd.json", *_CAPTION_FILES), RSICD_10K)
+    if val == "own":
+        entries = find_own_validation(entries, _RSICD_TRAIN, _RSICD_VAL)
     folder = first_folder(aid, ("images", "Images", "."))
     images = index_images(folder) if folder else {}
     if not images:
@@ -244,7 +253,7 @@ def _join(
     problems: Sequence[Refused],
     splits: Path | None,
     seed: int,
-    val: float,
+    val: float | str,
     identify: Callable[[Path], str],
     reader: Callable[[Path], ImageArray] = read_image,
     labels: Mapping[str, tuple[str, ...]] | None = None,
@@ -255,8 +264,8 @@ def _join(
     problems, notes = list(problems), list(notes)
     held = [entry.split for entry in entries]
     if splits is None and "val" not in held:
-        held = _draw_val(entries, val, seed)
-        notes.append(f"val is {val:.0%} of train, drawn from seed {seed}: the files have none")
+        held = draw_validation(entries, val, seed)
+        notes.append(f"val is {float(val):.0%} of train, drawn from seed {seed}: the files have none")
     # Only what the user names replaces the captions' own split: ``splits`` beside UC Merced's images is of its labels.
     given = resolve_splits(root, splits, prefixes or (name,)) if splits else None
     samples: list[Sample] = []
@@ -293,19 +302,8 @@ def _join(
     )
 
 
-def _draw_val(entries: Sequence[CaptionedFile], share: float, seed: int) -> list[str]:
-    if not 0 <= share < 1:
-        raise ConfigError(f"val is {share}, a share of train from 0 to below 1")
-    train = sorted((entry.filename, i) for i, entry in enumerate(entries) if entry.split == "train")
-    drawn = np.random.default_rng(seed).permutation(len(train))[: round(share * len(train))]
-    split = [entry.split for entry in entries]
-    for position in drawn:
-        split[train[position][1]] = "val"
-    return split
-
-
 def _register(name: str, origin: Origin, folder_name: str, *files: str) -> None:
-    def load(root: Path, *, splits: Path | None, seed: int, val: float = 0.1) -> ImageDataset:
+    def load(root: Path, *, splits: Path | None, seed: int, val: float | str = 0.1) -> ImageDataset:
         return load_captioned(
             root,
             splits=splits,

@@ -96,7 +96,8 @@ def load_dataset(
     - label sets in folders (``ucmerced-ml``, ``dlrsd``, ``ml-aid``, ``whdld``, ``mlrsnet``): the first of a folder
       ``splits`` in the data set's folder or beside it; the distributed split, which ``ml-aid`` alone has and of which
       val is drawn; a stratified draw of 60/20/20 from `seed`
-    - caption sets: the distributed split; where it has no val, a share of train (option `val`) drawn from `seed`
+    - caption sets: the distributed split; where it has no val, a share of train (option `val`) drawn from `seed`, or,
+      of RSICD, its own (`val` "own")
     - ``bigearthnet``: the distributed split
     - ``table``: its column `split`; without one, a stratified draw of 60/20/20 from `seed`
 
