@@ -83,6 +83,20 @@ def test_the_life_of_an_archive(archive: Archive, options: dict[str, str], tmp_p
     assert repair_archive(archive.uri, storage_options=options).removed_rows == 0
 
 
+def test_collections_are_declared(archive: Archive, options: dict[str, str]) -> None:
+    assert archive.declarations() == {}
+    declared = archive.declare("s2", {"size": 96, "bands": ["B04"]})
+    other = again(archive, options)
+    with pytest.raises(UsageError, match=r"'s2' is declared with size=96, not size=64"):
+        other.declare("s2", {"size": 64})
+    assert other.declarations() == {"s2": declared}
+    anew = other.declare("s2", {"size": 64}, redeclare=True)
+    other.compact()
+    assert (archive.declarations(), anew.bands) == ({"s2": anew}, ("B04",))
+    assert archive.status()["declarations"]["s2"]["size"] == 64
+    assert archive.verify().problems == ()
+
+
 @pytest.mark.slow
 def test_deleted_bytes_are_gone_after_compaction(archive: Archive, options: dict[str, str]) -> None:
     mark = b"pixels nobody may see again"

@@ -76,7 +76,7 @@ def ingest_on_ray(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, not {workers}")
     options = options or IngestOptions()
-    run, _ = options.begin(archive, load_encoder())
+    run, _ = options.begin(archive, load_encoder(), dry_run=dry_run)
     run.plan(_absolute(source) for source in options.find(sources, run.reading.chip.bands))
     if dry_run:
         return run.foresee()

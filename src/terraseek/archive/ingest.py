@@ -64,8 +64,8 @@ class IngestOptions:
         chip: how scenes are cut and scaled: a whole `ChipConfig`, a mapping of some of its settings, or None. What is
             not given is as the collection is declared, by the first ingest that cut a scene into it; there it is the
             default.
-        redeclare: where `chip` differs from what is declared, declare the collection anew with the first scene that is
-            cut. All its sources are then embedded again as they are next added.
+        redeclare: where `chip` differs from what is declared, declare the collection anew before anything is read. All
+            its scenes are then embedded again as they are next added.
         collection: of the new records. A source may be in several collections, cut differently in each.
         kind: what files are taken for, see `Source`.
         batch_size: records embedded together at most, fewer where chips are large.
@@ -94,8 +94,10 @@ class IngestOptions:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
 
-    def begin(self, archive: Archive, encoder: Encoder) -> tuple[IngestRun, Embedder]:
+    def begin(self, archive: Archive, encoder: Encoder, *, dry_run: bool = False) -> tuple[IngestRun, Embedder]:
         """The ingest of these options into an archive, with nothing planned yet, and what embeds for it.
+
+        With `redeclare` the collection is then declared anew, but for a dry run.
 
         Raises:
             ModelMismatchError: `encoder` is not the model that made the archive.
@@ -107,8 +109,11 @@ class IngestOptions:
         declared = archive.declarations().get(self.collection)
         chip = settle_chipping(self.collection, declared, self.chip, redeclare=self.redeclare)
         embed.check_bands(chip.bands)
+        anew = not dry_run and declared not in (None, chip)
+        if anew:  # before the run looks at what is noted of sources
+            archive.declare(self.collection, chip, redeclare=True)
         reading = Reading(chip, self.collection, self.refresh, embed.bands)
-        return IngestRun(archive, reading, embed.state, declared=declared, redeclare=self.redeclare), embed
+        return IngestRun(archive, reading, embed.state, declared=declared, anew=anew), embed
 
     def find(self, sources: Sources, bands: Sequence[str]) -> Iterator[Source | Refused]:
         """What `sources` name, see `find_sources`."""
@@ -150,7 +155,7 @@ def ingest(
         source's records is left.
     """
     options = options or IngestOptions()
-    run, embed = options.begin(archive, encoder)
+    run, embed = options.begin(archive, encoder, dry_run=dry_run)
     run.plan(options.find(sources, run.reading.chip.bands))
     if dry_run:
         return run.foresee()

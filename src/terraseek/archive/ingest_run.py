@@ -202,8 +202,8 @@ class IngestRun:
         archive: to write to.
         reading: how its sources are read.
         embedding: belongs to the state of every source.
-        declared: how the scenes of the collection are read so far; None if that is not declared.
-        redeclare: declare it anew where it is declared otherwise.
+        declared: how the scenes of the collection were declared to be read; None if they were not.
+        anew: they are declared anew for this ingest.
 
     Attributes:
         reading: as given.
@@ -217,15 +217,14 @@ class IngestRun:
         embedding: str,
         *,
         declared: ChipConfig | None = None,
-        redeclare: bool = False,
+        anew: bool = False,
     ) -> None:
         self.reading = reading
         self.tasks: tuple[Task, ...] = ()
         self._archive = archive
         self._embedding = embedding
-        self._declared = declared
-        self._redeclare = redeclare
-        self._newly_declared: ChipConfig | None = None
+        self._undeclared = declared is None
+        self._newly_declared = reading.chip if anew else None
         self._notes = _read_notes(archive)
         self._sieve = Sieve((), archive.dim)
         self._tally: Counter[str] = Counter()
@@ -265,7 +264,7 @@ class IngestRun:
         self._sieve = Sieve(self.tasks, self._archive.dim)
 
     def _warn_of_undeclared_chips(self) -> None:
-        if self._declared is not None or all(task.source.is_image for task in self.tasks):
+        if not self._undeclared or all(task.source.is_image for task in self.tasks):
             return
         if count := _count_chips(self._archive, self.reading.collection):
             logger.warning(
@@ -347,10 +346,10 @@ class IngestRun:
 
     def _declare(self) -> None:
         """Declare the collection, before its first chips: none may be in that no declaration tells of."""
-        chip = self.reading.chip
-        if self._declared != chip:
-            self._archive.declare(self.reading.collection, chip, redeclare=self._redeclare)
-            self._declared = self._newly_declared = chip
+        if self._undeclared:
+            # Refused where somebody declared it otherwise meanwhile.
+            self._newly_declared = self._archive.declare(self.reading.collection, self.reading.chip)
+            self._undeclared = False
 
     def _finish(self, finished: Sequence[Finished]) -> None:
         stale = [identity for end in finished for identity in end.stale]
