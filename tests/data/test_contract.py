@@ -180,3 +180,12 @@ def test_subsets_keep_the_hash_and_refuse_unknown_splits(miniature: Make) -> Non
     assert train.labels_NC.shape[0] == dataset.splits["train"]
     with pytest.raises(ConfigError, match="no split 'validation'"):
         dataset.subset("validation")
+
+
+def test_splits_may_be_taken_together(miniature: Make) -> None:
+    dataset = load_dataset("ucmerced-ml", miniature("ucmerced-ml"))
+    both = dataset.subset("train+val")
+    assert set(both.ids) == set(dataset.subset("train").ids) | set(dataset.subset("val").ids)
+    assert both.ids == tuple(sorted(both.ids))
+    with pytest.raises(ConfigError, match="no split 'vla': did you mean 'val'"):
+        dataset.subset("train+vla")

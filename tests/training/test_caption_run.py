@@ -77,6 +77,18 @@ def test_run_learns_to_search_by_text(caption_recipe: Recipe, tmp_path: Path) ->
     assert {"name", "value", "floor", "matcher"} <= judged["results"][0].keys()
 
 
+def test_without_validation_the_captions_of_all_images_are_trained_on(caption_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(changed(caption_recipe, "trainer", validate_every=0), "data", train="train+val")
+    run = train(recipe, tmp_path / "run")
+    assert (run.best_epoch, dict(run.validation)) == (3, {})
+    knowledge = Knowledge.load(run.directory / "concepts.json")
+    dataset = load_dataset("table", recipe.data.root or "")
+    assert set(knowledge.ids) == set(dataset.subset("train+val").ids)
+    evaluate_captions(run.model, dataset, bootstrap=0)
+    with pytest.raises(UsageError, match="16 of the 16 queries from table have the ids of images"):
+        evaluate_captions(run.model, dataset, split="val", bootstrap=0)
+
+
 def test_finished_model_gets_a_bank_of_training_captions(caption_recipe: Recipe, tmp_path: Path) -> None:
     """Beside the same recipe without one: the training is the same, and texts rank images otherwise."""
     plain = train(caption_recipe, tmp_path / "plain")

@@ -137,6 +137,20 @@ def test_a_model_of_another_split_is_refused(make_model: MakeModel, scenes: Path
     judge(by, same, dataset, "train")  # asked for by name, the training images are no leak
 
 
+@pytest.mark.parametrize(("by", "name"), [("labels", "ucmerced-ml"), ("captions", "ucm-captions")])
+def test_a_model_trained_on_several_splits_is_refused_for_one_of_them(
+    make_model: MakeModel, scenes: Path, by: str, name: str
+) -> None:
+    dataset = load_dataset(name, scenes)
+    hashes = hash_ids(dataset.subset("train+val").ids)
+    model = make_model(text=True, training=trained_on(dataset, split="train+val", image_hashes=hashes))
+    size = len(dataset.subset("val"))
+    with pytest.raises(UsageError, match=f"{size} of the {size} queries from {name} have the ids of images"):
+        judge(by, model, dataset, "val")
+    judge(by, model, dataset)
+    judge(by, model, dataset, "train+val")
+
+
 @pytest.mark.parametrize(
     ("by", "first", "second"), [("labels", "ucm-captions", "ucmerced-ml"), ("captions", "ucmerced-ml", "ucm-captions")]
 )

@@ -11,13 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.data.conftest import MINIATURES
 
 from terraseek.data import load_dataset
 from terraseek.encoders import read_model_config
 from terraseek.errors import ConfigError, CorruptError, IntegrityError, NotFoundError, UsageError
 from terraseek.losses import LOSSES
-from terraseek.training import DataConfig, LossConfig, Recipe, evaluate_model, load_recipe, resolve_recipe, train
+from terraseek.training import (
+    DataConfig,
+    LossConfig,
+    Recipe,
+    evaluate_model,
+    load_recipe,
+    preview,
+    resolve_recipe,
+    train,
+)
 from terraseek.training.record import read_epochs
 from terraseek.training.run import resolve_precision
 from terraseek.training.seen_images import hash_ids
@@ -89,6 +99,29 @@ def test_run_learns_and_leaves_everything_on_record(tiny_recipe: Recipe, tmp_pat
     assert config.training["image_hashes"] == hash_ids(dataset.subset("train").ids)
     assert "root" not in config.training["recipe"]["data"], "a model must not tell where its maker keeps things"
     assert run.export.max_abs_difference < 1e-4
+
+
+def test_without_validation_all_images_may_be_trained_on_and_the_last_epoch_stays(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = changed(changed(tiny_recipe, "trainer", epochs=3, validate_every=0), "data", train="train+val", val="none")
+    run = train(recipe, tmp_path / "run")
+    assert (run.best_epoch, dict(run.validation)) == (2, {})
+    assert not any("val/selection" in row for row in run.epochs)
+    assert not (run.directory / "validation.json").exists()
+    assert {path.name for path in (run.directory / "checkpoints").iterdir()} == {"last.ckpt"}
+
+    last = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    weights = load_file(run.model / "model.safetensors")
+    assert all(torch.equal(weights[name], last[f"embedder.{name}"]) for name in weights)
+    dataset = load_dataset("table", recipe.data.root or "")
+    config = read_model_config(run.model)
+    assert (config.training["split"], config.training["images"]) == ("train+val", 56)
+    assert config.training["image_hashes"] == hash_ids(dataset.subset("train+val").ids)
+    record = json.loads((run.directory / "run.json").read_text())["data"]
+    assert (record["train_images"], record["validation_images"]) == (56, 0)
+    assert preview(recipe)["validation_images"] == 0
+    train(recipe, tmp_path / "run", resume=True)  # a finished run is exported again
 
 
 @pytest.mark.parametrize(("stop_at", "epochs"), [(1, 1), (5, 4)])

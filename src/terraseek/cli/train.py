@@ -64,8 +64,10 @@ def train(
             }
         )
         return
-    show_table("validation", ("measure", "value"), list(run.validation.items()))
+    if run.validation:
+        show_table("validation", ("measure", "value"), list(run.validation.items()))
+    which = "best" if run.validation else "last"
     say(
-        f"{run.model}: best of {len(run.epochs)} epochs was {run.best_epoch}, {run.seconds / 60:.1f} min\n"
+        f"{run.model}: {which} of {len(run.epochs)} epochs was {run.best_epoch}, {run.seconds / 60:.1f} min\n"
         f"judge it with: terraseek evaluate {run.model} --dataset {resolved.data.name} --root {resolved.data.root}"
     )

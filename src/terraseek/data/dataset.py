@@ -106,15 +106,16 @@ class ImageDataset:
         return {name: counts[name] for name in (*usual, *sorted(set(counts) - set(usual))) if name in counts}
 
     def subset(self, split: str) -> ImageDataset:
-        """The samples of one split.
+        """The samples of one split, or of several: "train+val".
 
         Raises:
-            ConfigError: no sample is in that split.
+            ConfigError: no sample is in one of them.
         """
-        keep = [i for i, sample in enumerate(self.samples) if sample.split == split]
-        if not keep:
-            raise ConfigError(f"{self.name} has no split {split!r}: {nearest(split, list(self.splits))}")
-        return self.take(keep)
+        wanted = [split] if split in self.splits else split.split("+")
+        for name in wanted:
+            if name not in self.splits:
+                raise ConfigError(f"{self.name} has no split {name!r}: {nearest(name, list(self.splits))}")
+        return self.take([i for i, sample in enumerate(self.samples) if sample.split in wanted])
 
     def take(self, indices: Sequence[int]) -> ImageDataset:
         """The samples at `indices`, in that order."""

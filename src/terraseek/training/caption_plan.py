@@ -62,7 +62,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     config = _config(recipe, dataset, data, tokenizer, knowledge)
     most = recipe.text.max_tokens
     table = CaptionTable.build(captions, tokenizer, most)
-    validation = CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most)
+    validation = CaptionTable.build(_captions(dataset, data.queries.names), tokenizer, most) if data.queries else None
     task = _task(recipe, data, config, tokenizer, table, validation, knowledge)
     complete = None
     if recipe.text.query_bank:
@@ -75,7 +75,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         config=config,
         task=task,
         measures=recipe.trainer.select,
-        judge=partial(_judgement, recipe, dataset),
+        judge=partial(_judgement, recipe, dataset) if recipe.trainer.validates else None,
         complete=complete,
         tokenizer=tokenizer,
         knowledge=knowledge,
@@ -88,7 +88,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
 
 def _captioned(recipe: Recipe, dataset: ImageDataset) -> ImageDataset:
     """The images that have captions."""
-    for split in (recipe.data.train, recipe.data.val):
+    for split in (recipe.data.train, recipe.data.val) if recipe.trainer.validates else (recipe.data.train,):
         samples = dataset.subset(split).samples
         bare = [sample.id for sample in samples if not sample.captions]
         if len(bare) == len(samples):
@@ -149,7 +149,7 @@ def _task(
     config: ModelConfig,
     tokenizer: Tokenizer,
     captions: CaptionTable,
-    validation: CaptionTable,
+    validation: CaptionTable | None,
     knowledge: Knowledge | None,
 ) -> ImageTextTask:
     """Network and losses as the recipe asks for them."""

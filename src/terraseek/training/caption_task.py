@@ -106,7 +106,7 @@ class ImageTextTask(RetrievalTask):
         network: both sides; image backbone and pretrained text encoder get learning rates of their own.
         objectives: the losses.
         captions: of the training split, in the order of its rows.
-        validation: captions of the validation split.
+        validation: captions of the validation split; None without validation.
         config: of the model to be: normalisation, input size.
         per_image: captions of each image in a batch.
         text_lr: peak learning rate of a pretrained text encoder; None where it starts from random weights.
@@ -132,7 +132,7 @@ class ImageTextTask(RetrievalTask):
         network: ImageTextEmbedder,
         objectives: Objectives,
         captions: CaptionTable,
-        validation: CaptionTable,
+        validation: CaptionTable | None,
         config: ModelConfig,
         *,
         optimizer: OptimizerConfig,
@@ -239,6 +239,7 @@ class ImageTextTask(RetrievalTask):
 
     def on_validation_epoch_end(self) -> None:
         """Search with every caption of the split among its images, and the other way round."""
+        assert self.validation is not None
         count = len(self.validation.first_I) - 1
         images_ID, _ = self.gathered(self._seen, self._rows, count)
         self._seen.clear()

@@ -112,7 +112,7 @@ class ImageData(LightningDataModule):
     Args:
         train: training split at the size that crops are taken from; or its views, of which each epoch takes another.
         gallery: the same split at the network's input size; None where validation searches nothing but the queries.
-        queries: validation split at the network's input size.
+        queries: validation split at the network's input size; None without validation.
         sampler: how training batches are drawn.
         seed: of the sampler.
         workers: processes that load batches.
@@ -122,7 +122,7 @@ class ImageData(LightningDataModule):
         self,
         train: Split,
         gallery: Split | None,
-        queries: Split,
+        queries: Split | None,
         sampler: SamplerConfig,
         *,
         seed: int = 0,
@@ -131,6 +131,11 @@ class ImageData(LightningDataModule):
         super().__init__()
         self.train, self.gallery, self.queries = train, gallery, queries
         self.sampler, self.seed, self.workers = sampler, seed, workers
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """Images of the training and validation splits that could not be decoded."""
+        return self.train.refused + (self.queries.refused if self.queries else ())
 
     def batches(self) -> BatchSampler | ViewBatches:
         """This rank's sampler of training batches."""

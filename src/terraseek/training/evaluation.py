@@ -118,12 +118,15 @@ def check_split(encoder: OnnxEncoder, queries: ImageDataset) -> None:
 
     That is one trained on the same data set under another split, or on another data set that has some of the queries
     in its training split: ``ucm-captions`` and ``ucmerced-ml``, ``rsicd-10k`` and ``ml-aid`` share images and ids.
-    Under the split of the training itself, queries are training images only where the training split is asked for.
+    Under the split of the training itself, queries are training images where the training split is asked for, which may
+    be, or a part of it, which may not.
 
     Raises:
         UsageError: it may have been.
     """
     trained, name = encoder.config.training, queries.name
+    # Models of earlier releases have no hashes.
+    seen = seen_ids(str(trained.get("image_hashes", "")), queries.ids)
     if trained.get("dataset") == name:
         if trained.get("split_hash") not in (None, queries.split_hash):
             raise UsageError(
@@ -131,9 +134,8 @@ def check_split(encoder: OnnxEncoder, queries: ImageDataset) -> None:
                 f"{queries.split_hash[:12]}), so that queries may have been training images; name the split files or "
                 "options that it was trained with, or allow another split with --other-split"
             )
-        return
-    # Models of earlier releases have no hashes.
-    seen = seen_ids(str(trained.get("image_hashes", "")), queries.ids)
+        if queries.splits.keys() == set(str(trained.get("split", "train")).split("+")):
+            return
     if seen:
         raise UsageError(
             f"{len(seen):,} of the {len(queries):,} queries from {name} have the ids of images that the model was "

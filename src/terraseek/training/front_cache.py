@@ -57,7 +57,7 @@ def keep_fronts(task: RetrievalTask, data: ImageData, recipe: Recipe, directory:
     kept = ImageData(
         run.keep(data.train, views, run.augmented, augmentation=asdict(recipe.augmentation)),
         None if data.gallery is None else run.keep(data.gallery, 1, run.plain),
-        run.keep(data.queries, 1, run.plain),
+        None if data.queries is None else run.keep(data.queries, 1, run.plain),
         data.sampler,
         seed=data.seed,
         workers=data.workers,

@@ -326,9 +326,8 @@ def mine_concepts(
         DatasetError: no word became a concept.
         ConfigError: no such split, an unknown mode, or a number below 1.
     """
-    read = (split, "val") if mode == "published" else (split,)
-    dataset.subset(split)
-    captions = {sample.id: sample.captions for sample in dataset.samples if sample.split in read}
+    read = f"{split}+val" if mode == "published" and "val" in dataset.splits else split
+    captions = {sample.id: sample.captions for sample in dataset.subset(read).samples}
     test = [text for sample in dataset.samples if sample.split == "test" for text in sample.captions]
     return mine_captions(
         captions,

@@ -29,7 +29,7 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     config = base_config(recipe, dataset, data, statistics)
     dim, pretrained = recipe.model.dim, recipe.model.initial_weights
     measures = [parse_measure(name) for name in recipe.trainer.select]
-    assert data.gallery is not None
+    searched = [part for part in (data.queries, data.gallery) if part is not None]
     task = ImageTask(
         build_embedder(config, pretrained),
         build_loss(recipe.loss.name, statistics, dim, **recipe.loss.options),
@@ -37,8 +37,8 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
         optimizer=recipe.optimizer,
         augmentation=recipe.augmentation,
         pretrained=bool(pretrained),
-        names=(data.queries.names, data.gallery.names),
-        labels=(data.queries.labels_NC, data.gallery.labels_NC),
+        names=[part.names for part in searched],
+        labels=[part.labels_NC for part in searched],
         select=measures,
         frozen=recipe.model.freeze,
         queue=EmbeddingQueue(recipe.loss.queue, dim, statistics.num_labels) if recipe.loss.queue else None,
@@ -65,4 +65,11 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
             },
         )
 
-    return Plan(data=data, config=config, task=task, measures=tuple(map(str, measures)), judge=judge, record={})
+    return Plan(
+        data=data,
+        config=config,
+        task=task,
+        measures=tuple(map(str, measures)),
+        judge=judge if recipe.trainer.validates else None,
+        record={},
+    )

@@ -44,7 +44,7 @@ class Plan:
         config: of the model to be.
         task: network and loss.
         measures: names under which the task logs what `trainer.select` asks for.
-        judge: judges a model directory on the validation split.
+        judge: judges a model directory on the validation split; None without one.
         complete: adds to the trained network what comes after the training, and gives the config of what it then is.
         tokenizer: of the text side, where there is one.
         record: what `run.json` says beyond what it says of every run.
@@ -55,7 +55,7 @@ class Plan:
     config: ModelConfig
     task: RetrievalTask
     measures: tuple[str, ...]
-    judge: Callable[[Path], Judgement]
+    judge: Callable[[Path], Judgement] | None
     complete: Callable[[], ModelConfig] | None = None
     tokenizer: Tokenizer | None = None
     record: Mapping[str, Any]
@@ -63,7 +63,7 @@ class Plan:
 
 
 def open_splits(recipe: Recipe, dataset: ImageDataset, cache: Path, gallery: bool = True) -> ImageData:
-    """Training crops and validation images, decoded or found decoded.
+    """Training crops and, where there is a validation, its images; decoded, or found decoded.
 
     Args:
         recipe: names the splits and sizes.
@@ -71,13 +71,17 @@ def open_splits(recipe: Recipe, dataset: ImageDataset, cache: Path, gallery: boo
         cache: folder of the decoded pixels.
         gallery: whether validation searches among the training images.
     """
-    train, val = dataset.subset(recipe.data.train), dataset.subset(recipe.data.val)
+    train = dataset.subset(recipe.data.train)
     crops = PixelSplit.open(train, recipe.data.pixels, cache)
-    searched = PixelSplit.open(train, recipe.model.input_size, cache) if gallery else None
-    queries = PixelSplit.open(val, recipe.model.input_size, cache)
-    for item in (*crops.refused, *queries.refused):
+    searched = queries = None
+    if recipe.trainer.validates:
+        val = dataset.subset(recipe.data.val)
+        searched = PixelSplit.open(train, recipe.model.input_size, cache) if gallery else None
+        queries = PixelSplit.open(val, recipe.model.input_size, cache)
+    data = ImageData(crops, searched, queries, recipe.sampler, seed=recipe.seed, workers=recipe.trainer.workers)
+    for item in data.refused:
         _log.warning("left out: %s", item)
-    return ImageData(crops, searched, queries, recipe.sampler, seed=recipe.seed, workers=recipe.trainer.workers)
+    return data
 
 
 def base_config(

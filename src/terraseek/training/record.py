@@ -57,7 +57,6 @@ def now() -> str:
 
 def run_record(recipe: Recipe, dataset: ImageDataset, data: ImageData, precision: str) -> dict[str, Any]:
     """What `run.json` says of a training that begins: seed, versions, machine and data."""
-    refused = [*data.train.refused, *data.queries.refused]
     return {
         "schema": 1,
         "name": recipe.name,
@@ -76,8 +75,8 @@ def run_record(recipe: Recipe, dataset: ImageDataset, data: ImageData, precision
             "splits": dataset.splits,
             "labels": list(dataset.label_names),
             "train_images": len(data.train),
-            "validation_images": len(data.queries),
-            "refused": [{"source": item.source, "reason": item.reason} for item in refused],
+            "validation_images": len(data.queries) if data.queries else 0,
+            "refused": [{"source": item.source, "reason": item.reason} for item in data.refused],
         },
         "started": now(),
     }

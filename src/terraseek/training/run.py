@@ -4,9 +4,9 @@ recipe.toml      the recipe, resolved: every default written out
 run.json         versions, seed, data (splits, hash, what was refused), machine, times
 concepts.json    with captions: the concepts and which images have them (`Knowledge.load` reads it)
 metrics.csv      one row per epoch          tensorboard/    the same as curves
-checkpoints/     last.ckpt, best.ckpt: full training states
+checkpoints/     last.ckpt, best.ckpt: full training states (without validation the last alone)
 model/           the best checkpoint as a model directory
-validation.json  the model, as exported, judged on the validation split
+validation.json  the model, as exported, judged on the validation split, where there is one
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Run:
         directory: the run folder.
         model: the model directory in it.
         best_epoch: epoch, from 0, whose weights the model has.
-        validation: measure -> value of the exported model on the validation split.
+        validation: measure -> value of the exported model on the validation split; empty without one.
         epochs: the rows of `metrics.csv`.
         seconds: of training, over all resumptions.
         export: what was written as model, and how far ONNX is from torch.
@@ -84,7 +84,7 @@ def train(
     progress: Progress | None = None,
     on_epoch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Run:
-    """Train what the recipe says, and export the best checkpoint as a model.
+    """Train what the recipe says, and export the best checkpoint, without validation the last, as a model.
 
     An interrupted run (Ctrl-C, a crash, a power cut) goes on with `resume` from its last finished epoch, and ends with
     the same weights as if it had not been interrupted.
@@ -125,7 +125,8 @@ def preview(recipe: Recipe) -> dict[str, Any]:
         DatasetError: the data contradict themselves, or are not what the recipe needs.
     """
     dataset = _load(resolve_recipe(recipe))
-    images, validation = (len(dataset.subset(name)) for name in (recipe.data.train, recipe.data.val))
+    images = len(dataset.subset(recipe.data.train))
+    validation = len(dataset.subset(recipe.data.val)) if recipe.trainer.validates else 0
     steps = images // recipe.sampler.batch_size
     return {
         "dataset": dataset.name,
@@ -263,9 +264,11 @@ def _trainer(
     folder = out / _LAST.parent
     callbacks: list[Callback] = [
         EpochTable(out / _METRICS, columns, on_epoch),
-        ModelCheckpoint(folder, _BEST.stem, monitor=SELECTION, mode="max", enable_version_counter=False),
         ModelCheckpoint(folder, _LAST.stem, save_on_train_epoch_end=True, enable_version_counter=False),
     ]
+    if config.validates:
+        best = ModelCheckpoint(folder, _BEST.stem, monitor=SELECTION, mode="max", enable_version_counter=False)
+        callbacks.insert(1, best)
     if progress:
         callbacks.append(StepCounter(progress))
     return pl.Trainer(
@@ -274,7 +277,8 @@ def _trainer(
         strategy=_strategy(recipe),
         precision=resolve_precision(config),
         max_epochs=config.epochs,
-        check_val_every_n_epoch=config.validate_every,
+        check_val_every_n_epoch=max(1, config.validate_every),
+        limit_val_batches=1.0 if config.validates else 0,
         num_sanity_val_steps=0,
         gradient_clip_val=recipe.optimizer.clip_norm or None,
         use_distributed_sampler=False,
@@ -334,16 +338,19 @@ def _quiet() -> Iterator[None]:
 
 
 def _finish(job: _Job, seconds: float) -> Run:
-    """Export the best checkpoint and judge the export on the validation split."""
-    best = read_checkpoint(job.out / _BEST)
+    """Export the best checkpoint and judge the export on the validation split, where there is one."""
+    best = read_checkpoint(job.out / (_BEST if job.recipe.trainer.validates else _LAST))
     network, prefix = job.plan.task.network_to_export, f"{job.plan.task.module_name}."
     weights = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
     network.load_state_dict(weights)
     config = job.plan.complete() if job.plan.complete else job.plan.config
     export = save_model(job.out / "model", network, config, job.plan.tokenizer)
-    judgement = job.plan.judge(export.directory)
-    content = {"schema": 1, "model": export.fingerprint, "best_epoch": best["epoch"], **judgement.content}
-    _write(job.out / _VALIDATION, content)
+    validation: Mapping[str, float] = {}
+    if job.plan.judge is not None:
+        judgement = job.plan.judge(export.directory)
+        content = {"schema": 1, "model": export.fingerprint, "best_epoch": best["epoch"], **judgement.content}
+        _write(job.out / _VALIDATION, content)
+        validation = judgement.values
     job.record.update(
         finished=now(),
         seconds=round(seconds, 1),
@@ -356,7 +363,7 @@ def _finish(job: _Job, seconds: float) -> Run:
         directory=job.out,
         model=export.directory,
         best_epoch=int(best["epoch"]),
-        validation=judgement.values,
+        validation=validation,
         epochs=tuple(read_epochs(job.out / _METRICS)),
         seconds=seconds,
         export=export,

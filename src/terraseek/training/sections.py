@@ -29,7 +29,7 @@ class DataConfig:
         splits: file or folder of split lists, where the data set brings none.
         split_seed: seed of the split that is drawn where none is given.
         options: further options of the loader.
-        train: name of the split that is trained on; label statistics come from it alone.
+        train: name of the split that is trained on, or of several, "train+val"; label statistics come from it alone.
         val: name of the split whose images are the queries of the validation.
         pixels: side of the square that images are kept at for training crops.
         cache: folder of the decoded pixels; by default what the caller of `train` says.
@@ -213,9 +213,11 @@ class TrainerConfig:
         devices: processes, one per GPU (or per CPU share); above 1 they train as one (DDP).
         threads: CPU threads per process; 0 leaves torch's choice.
         workers: processes that load batches; 0 is fastest from the pixel cache on few cores.
-        validate_every: epochs between validations; the last epoch is always validated.
-        select: the checkpoint with the highest mean of these measures becomes the model; empty for the usual ones:
-            mAP, nDCG@100 by Jaccard and by count and macro-AP for label sets, mR for captions.
+        validate_every: epochs between validations; the last epoch is always validated. 0 for no validation at all: the
+            last epoch's weights become the model. That is for a final training on all images ("train+val"), once
+            the schedule has been chosen on a validation split.
+        select: the checkpoint with the highest mean of these measures on validation becomes the model; empty for the
+            usual ones: mAP, nDCG@100 by Jaccard and by count and macro-AP for label sets, mR for captions.
     """
 
     epochs: int = 40
@@ -228,4 +230,9 @@ class TrainerConfig:
     select: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        at_least(self, epochs=1, devices=1, threads=0, workers=0, validate_every=1)
+        at_least(self, epochs=1, devices=1, threads=0, workers=0, validate_every=0)
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation, by which the best epoch is told."""
+        return self.validate_every > 0

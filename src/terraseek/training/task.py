@@ -32,7 +32,7 @@ class ImageTask(RetrievalTask):
         pretrained: whether the backbone starts from trained weights and so takes `optimizer.backbone_lr`.
         frozen: parts of the backbone that stay as they are.
         queue: past embeddings that serve as further references.
-        names: ids of the validation queries and of the gallery.
+        names: ids of the validation queries and of the gallery; none without validation.
         labels: labels of both.
         select: measures whose mean chooses the best checkpoint.
         seed: of augmentation and dropout.
@@ -49,8 +49,8 @@ class ImageTask(RetrievalTask):
         optimizer: OptimizerConfig,
         augmentation: AugmentationConfig,
         pretrained: bool,
-        names: tuple[Sequence[str], Sequence[str]],
-        labels: tuple[LabelArray, LabelArray],
+        names: Sequence[Sequence[str]],
+        labels: Sequence[LabelArray],
         select: Sequence[Measure],
         frozen: Sequence[str] = (),
         queue: EmbeddingQueue | None = None,
