@@ -58,9 +58,9 @@ def test_what_agrees_or_is_left_out_is_as_declared(given_now: Any, redeclare: bo
 )
 def test_what_differs_is_refused_with_both_values_or_declared_anew(given_now: Any, there: str, asked: str) -> None:
     with pytest.raises(UsageError) as refused:
-        settle_chipping("a\nb", DECLARED, given_now)
+        settle_chipping("coast", DECLARED, given_now)
     text = str(refused.value)
-    assert f"the collection 'a\\\\nb' is declared with {there}, not {asked}: " in text
+    assert f"the collection 'coast' is declared with {there}, not {asked}: " in text
     assert "--redeclare" in text
     assert "another --collection" in text
     assert "\n" not in text

@@ -155,6 +155,7 @@ WRITES = [
     "archive create other --model efficientnet-lite0",
     "archive add coast scene.tif photos",
     "archive add coast --dataset ucmerced-ml --root UCMerced --split test",
+    "archive declare coast --collection s2 --chip 96 --band B04",
     "archive remove coast r1 r2",
     "archive compact coast",
     "archive index coast",

@@ -24,7 +24,7 @@ from .lock import writer_lock
 from .manifest import Manifest, ModelIdentity
 from .notes import SourceNotes
 from .ranking import Mode, Ranking
-from .record import Record, check_collection
+from .record import Record
 from .reports import VerifyReport
 from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
@@ -373,7 +373,6 @@ class Archive:
             UsageError: it is declared otherwise and `redeclare` is off, or no collection can have this name.
             BusyError: another writer holds the archive.
         """
-        check_collection(collection)
         with self.writing(wait), self._versions.guard:
             declared = self.declarations().get(collection)
             settled = settle_chipping(collection, declared, chip, redeclare=redeclare)

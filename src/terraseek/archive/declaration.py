@@ -11,6 +11,7 @@ from ..config import from_mapping, to_mapping
 from ..errors import UsageError
 from ..geo import ChipConfig
 from ..images import printable
+from .record import check_collection
 
 __all__ = ["Chipping", "describe_chipping", "differences", "settle_chipping"]
 
@@ -25,13 +26,13 @@ def settle_chipping(
     """How the scenes of a collection are to be read: as `given`, as `declared` where nothing is, else by the defaults.
 
     Args:
-        collection: its name, for messages.
+        collection: its name.
         declared: what holds for it; None where nothing does yet.
         given: held against it; what a mapping leaves out is as declared.
         redeclare: let what is given replace what is declared.
 
     Raises:
-        UsageError: they differ, and `redeclare` is off.
+        UsageError: they differ and `redeclare` is off, or no collection can have this name.
         ConfigError: an unknown setting, or a value that cannot be.
 
     Example:
@@ -41,6 +42,7 @@ def settle_chipping(
         Traceback (most recent call last):
         terraseek.errors.UsageError: the collection 's2' is declared with size=96, not size=64: ...
     """
+    check_collection(collection)
     wanted = _completed(given, declared)
     if declared is None:
         return wanted
