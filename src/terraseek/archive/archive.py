@@ -366,8 +366,8 @@ class Archive:
     ) -> ChipConfig:
         """Declare how the scenes of a collection are read, in one commit; see `terraseek.archive.settle_chipping`.
 
-        What is declared holds until it is declared anew, whatever is removed. Its sources are then embedded again as
-        they are next added; until then their records stay as they are.
+        What is declared holds until it is declared anew, whatever records are removed. Declared anew, its scenes are
+        embedded again as they are next added; until then their records stay as they are.
 
         Raises:
             UsageError: it is declared otherwise and `redeclare` is off, or no collection can have this name.

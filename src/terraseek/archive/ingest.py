@@ -62,8 +62,8 @@ class IngestOptions:
 
     Attributes:
         chip: how scenes are cut and scaled: a whole `ChipConfig`, a mapping of some of its settings, or None. What is
-            not given is as the collection is declared, by the first ingest that cut a scene into it; there it is the
-            default.
+            not given is as the collection is declared. The first ingest that cuts a scene into it declares it, with the
+            defaults for what is not given.
         redeclare: where `chip` differs from what is declared, declare the collection anew before anything is read. All
             its scenes are then embedded again as they are next added.
         collection: of the new records. A source may be in several collections, cut differently in each.
@@ -97,7 +97,7 @@ class IngestOptions:
     def begin(self, archive: Archive, encoder: Encoder, *, dry_run: bool = False) -> tuple[IngestRun, Embedder]:
         """The ingest of these options into an archive, with nothing planned yet, and what embeds for it.
 
-        With `redeclare` the collection is then declared anew, but for a dry run.
+        With `redeclare` the collection is declared anew by this; a dry run declares nothing.
 
         Raises:
             ModelMismatchError: `encoder` is not the model that made the archive.
