@@ -261,7 +261,12 @@ def test_a_stac_item_gives_id_time_and_properties(archive: Archive, tmp_path: Pa
         "id": "S2-item",
         "collection": "sentinel-2",
         "geometry": None,
-        "properties": {"datetime": "2024-05-01T10:00:00Z", "eo:cloud_cover": 2.5},
+        "properties": {
+            "datetime": "2024-05-01T10:00:00Z",
+            "eo:cloud_cover": 2.5,
+            "terraseek:labels": ["sea", "beach"],
+            "terraseek:caption": "surf on a beach",
+        },
         "links": [],
         "assets": {name: {"href": f"{name}.tif", "type": "image/tiff"} for name in ("red", "green", "blue")},
     }
@@ -272,6 +277,8 @@ def test_a_stac_item_gives_id_time_and_properties(archive: Archive, tmp_path: Pa
     assert all(record.id.startswith("S2-item-") for record in records)
     assert {record.datetime.isoformat() for record in records if record.datetime} == {"2024-05-01T10:00:00+00:00"}
     assert {record.properties["eo:cloud_cover"] for record in records} == {2.5}
+    assert {(record.labels, record.caption) for record in records} == {(("beach", "sea"), "surf on a beach")}
+    assert archive.count(Filter(labels_all=("beach", "sea"))) == 4
     assert all(record.footprint is not None for record in records)
 
 

@@ -79,6 +79,20 @@ def test_bands_by_asset_key_name_or_common_name(tmp_path: Path) -> None:
     assert "no band 'B08'; its assets are B4, all" in refused.reason
 
 
+def test_an_item_gives_labels_and_a_caption(tmp_path: Path) -> None:
+    known = {"terraseek:labels": ["beach", "sea"], "terraseek:caption": "surf", "eo:cloud_cover": 3}
+    scene = one(write(tmp_path / "a.json", item("a", {"image": tif("a.tif")}, **known)))
+    assert (scene.labels, scene.caption, dict(scene.properties)) == (("beach", "sea"), "surf", {"eo:cloud_cover": 3})
+    assert one(write(tmp_path / "b.json", item("b", {"image": tif("a.tif")}))).labels == ()
+
+
+@pytest.mark.parametrize("wrong", [{"terraseek:labels": "beach"}, {"terraseek:labels": [3]}, {"terraseek:caption": 3}])
+def test_labels_that_are_none_are_refused_not_dropped(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    (refused,) = read_stac(write(tmp_path / "a.json", item("a", {"image": tif("a.tif")}, **wrong)))
+    assert isinstance(refused, Refused)
+    assert next(iter(wrong)) in refused.reason
+
+
 def test_a_picture_asset_comes_first_and_a_lone_raster_will_do(tmp_path: Path) -> None:
     rgb = {"red": tif("r.tif"), "green": tif("g.tif"), "blue": tif("b.tif")}
     for assets in ({**rgb, "visual": tif("v.tif")}, {**rgb, "quick": tif("v.tif", roles=["visual"])}):

@@ -333,6 +333,8 @@ def _scene_source(scene: StacScene, web: Web) -> Source | Refused:
         kind="scene",
         bands=bands,
         id=scene.id,
+        labels=scene.labels,
+        caption=scene.caption,
         datetime=scene.datetime,
         footprint=scene.footprint,
         properties={**scene.properties, **shared, "files": _names(files)},

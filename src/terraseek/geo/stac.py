@@ -33,6 +33,8 @@ __all__ = ["BandFile", "StacScene", "is_address", "read_item", "read_stac", "sce
 
 _MAX_DOCUMENT_BYTES = 256 << 20
 _MAX_DOCUMENTS = 1_000_000
+_LABELS, _CAPTION = "terraseek:labels", "terraseek:caption"
+_OWN = frozenset({"datetime", _LABELS, _CAPTION})
 _VISUAL = ("visual", "rgb", "true_color", "true-color", "tci")
 
 
@@ -49,6 +51,7 @@ class StacScene:
     """One item: what it says of itself, and the files of the bands asked for, in that order.
 
     `bands` is empty where the item has one picture asset whose own colours are to be used: `picture` then names it.
+    `labels` and `caption` are those that the item gives as `terraseek:labels` and `terraseek:caption`.
     """
 
     id: str
@@ -56,6 +59,8 @@ class StacScene:
     collection: str | None = None
     datetime: datetime | None = None
     footprint: BaseGeometry | None = None
+    labels: tuple[str, ...] = ()
+    caption: str | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
     bands: Mapping[str, BandFile] = field(default_factory=dict)
     picture: str | None = None
@@ -112,7 +117,7 @@ def scene_of(item: pystac.Item, bands: Sequence[str] = ()) -> StacScene:
     """What an item offers for `bands`; see `read_stac`.
 
     Raises:
-        ImageError: it has no such bands; the message lists its assets.
+        ImageError: it has no such bands, and the message lists its assets; or labels that are no list of names.
     """
     assets = {key: _absolute(asset, item.get_self_href()) for key, asset in item.assets.items()}
     found, picture = _choose(item, assets, bands)
@@ -125,7 +130,9 @@ def scene_of(item: pystac.Item, bands: Sequence[str] = ()) -> StacScene:
         collection=item.collection_id,
         datetime=_moment(item),
         footprint=_geometry(item),
-        properties={key: value for key, value in item.properties.items() if key != "datetime" and _is_plain(value)},
+        labels=_labels(item.properties.get(_LABELS)),
+        caption=_caption(item.properties.get(_CAPTION)),
+        properties={key: value for key, value in item.properties.items() if key not in _OWN and _is_plain(value)},
         bands=found,
         picture=picture,
     )
@@ -340,6 +347,20 @@ def _geometry(item: pystac.Item) -> BaseGeometry | None:
     except (shapely.errors.ShapelyError, ValueError, TypeError, AttributeError, KeyError):
         return None
     return None if geometry.is_empty else geometry
+
+
+def _labels(given: object) -> tuple[str, ...]:
+    """The names that an item was given; labels dropped in silence would look like an image without any."""
+    names = [] if given is None else given
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ImageError(f"its {_LABELS} are no list of names: {printable(given)!r:.80}")
+    return tuple(names)
+
+
+def _caption(given: object) -> str | None:
+    if given is not None and not isinstance(given, str):
+        raise ImageError(f"its {_CAPTION} is no text: {printable(given)!r:.80}")
+    return given or None
 
 
 def _is_plain(value: object) -> bool:
