@@ -24,6 +24,7 @@ def test_version(run: Run) -> None:
         (("search", "x", "--no-such-option"), 2),
         (("archive", "status", "nowhere"), 3),
         (("model", "info", "nowhere"), 3),
+        (("model", "list", "nowhere"), 3),
         (("train", "nowhere.toml"), 3),
         (("data", "check", "ucmerced-ml", "--root", "nowhere"), 3),
         (("data", "check", "ucmerced", "--root", "."), 2),

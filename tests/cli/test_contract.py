@@ -112,7 +112,8 @@ def coast(
     shutil.copytree(archive, place / "coast")
     shutil.copytree(archive / "model", tmp_path / "home" / "models" / "efficientnet-lite0")
     save_scene(place / "scene.tif", noise(96, 128))
-    (place / "photos").mkdir()
+    for name in ("photos", "runs"):
+        (place / name).mkdir()
     Image.new("RGB", (32, 32), "tan").save(place / "beach.png")
     Image.new("RGB", (32, 32), "navy").save(place / "photos" / "sea.png")
     synthesize(place / "UCMerced", images=12, seed=1, size=64)

@@ -95,4 +95,5 @@ def doctor(as_json: Json = False) -> None:
         rows.append((extra, "complete" if not missing else f"without {', '.join(missing)}: {state['install']}"))
     show_table("", ("extra", "state"), rows)
     found = report["models"]["found"]
-    say(f"\nmodels in {report['models']['folder']}: {', '.join(found) or 'none yet'}")
+    none = "none yet; make one with: terraseek model export efficientnet-lite0"
+    say(f"\nmodels in {report['models']['folder']}: {', '.join(found) or none}")

@@ -54,7 +54,7 @@ def leakage(
     Hashes of the pixels find the same file, re-encoded or resized; embeddings find the same place seen again, shifted
     or at another time. How close counts as the same depends on the model: look at the pairs with --sheet.
 
-    Example: `terraseek data leakage ucmerced-ml --root /data/UCMerced --model imagenet --sheet pairs.jpg`
+    Example: `terraseek data leakage ucmerced-ml --root UCMerced --model efficientnet-lite0 --sheet pairs.jpg`
 
     Example: `terraseek data leakage bigearthnet --root /data/BigEarthNet --scene '(.*)_\d+_\d+$'`
     """

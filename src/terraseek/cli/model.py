@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..config import to_mapping
-from ..errors import CorruptError, require
+from ..errors import CorruptError, NotFoundError, require
 from .output import DryRun, Json, emit_json, say, show_table
 from .settings import models_home
 
@@ -44,6 +44,8 @@ def list_kept(
     """
     from ..encoders import list_models
 
+    if folder is not None and not folder.is_dir():
+        raise NotFoundError(f"no folder {folder}")
     folder = folder or models_home()
     found = list_models(folder)
     if as_json:
@@ -64,7 +66,7 @@ def list_kept(
                     m.config.architecture if m.config else "?",
                     m.config.input_size if m.config else "?",
                     m.config.dim if m.config else "?",
-                    round(m.bytes / 1e6, 1),
+                    f"{m.bytes / 1e6:.1f}",
                     m.problem or "ok",
                 )
                 for m in found

@@ -131,8 +131,8 @@ def read_model_config(directory: str | Path) -> ModelConfig:
     except (FileNotFoundError, NotADirectoryError):
         what = "has no config.json" if directory.is_dir() else "does not exist"
         raise NotFoundError(
-            f"no model at {directory}: it {what}. Train one with `terraseek train RECIPE.toml`, or run "
-            "`terraseek demo` for one with ImageNet weights; `terraseek model list` names those on this machine"
+            f"no model at {directory}: it {what}. `terraseek model export efficientnet-lite0` makes one with ImageNet "
+            "weights, `terraseek train RECIPE.toml` trains one; `terraseek model list` names those on this machine"
         ) from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError alike
         raise CorruptError(f"{path} is not JSON ({error}): restore the file or export the model again") from None
