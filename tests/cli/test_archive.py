@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from terraseek.archive import Archive, Record
 from terraseek.data import load_dataset, synthesize
 
 from ..archive.test_ingest import save_scene
@@ -313,3 +314,12 @@ def test_the_dry_run_of_an_index_foresees_that_it_is_refused(run: Run, archive: 
     for more in ((), ("--dry-run",)):
         result = run("archive", "index", archive, *more)
         assert (result.code, "at least 1000 records" in result.err) == (2, True)
+
+
+def test_status_says_how_many_labels_it_leaves_out(run: Run, archive: Path) -> None:
+    store = Archive.open(archive)
+    labels = tuple(f"label-{at:02d}" for at in range(20))
+    store.add([Record(id="r", source="s", labels=labels)], np.ones((1, store.dim)))
+    shown = run("archive", "status", archive).out
+    assert "label-11 1, and 8 more (see archive facets)" in shown
+    assert "label-12" not in shown

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from terraseek.cli import output
+from terraseek.cli.output import show_table
 
 
 def shown(total: int, monkeypatch: pytest.MonkeyPatch, *, terminal: bool = True) -> str:
@@ -62,3 +63,16 @@ def test_tables_escape_and_keep_spaces(capsys: pytest.CaptureFixture[str]) -> No
     output.show_table("", ("a",), [("x\x1b[31m\u202ey\xa0z [bold]",)])
     text = capsys.readouterr().out
     assert "x\\x1b[31m\\u202ey\xa0z [bold]" in text
+
+
+def test_tables_leave_out_what_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("", ("id", "labels", "bbox"), [("a", "", ""), ("b", "", "1, 2")], hide_empty=True)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["id", "bbox"],
+        ["a"],
+        ["b", "1,", "2"],
+    ]
+    show_table("", ("id", "labels"), [], hide_empty=True)
+    assert capsys.readouterr().out.split() == ["id", "labels"]
+    show_table("", ("", ""), [("records", "3")])
+    assert capsys.readouterr().out.split() == ["records", "3"]

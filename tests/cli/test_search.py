@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from terraseek.archive import Archive, open_archive
+from terraseek.archive import Archive, Record, open_archive
 from terraseek.search import Query, Retriever, page_sheet
 
+from ..archive.test_ingest import noise, save_scene
 from .conftest import Run
 
 
@@ -158,6 +159,54 @@ def test_a_search_without_hits_answers_and_draws_nothing(run: Run, archive: Path
 
 
 NASTY = "a\u202eb\x9b31mc\x1b[31md\u2028e"
+
+
+def test_a_filter_that_keeps_nothing_names_what_is_not_there(run: Run, archive: Path) -> None:
+    for option, name, said in (
+        ("--collection", "defalt", "did you mean 'default'?"),
+        ("--where", "cloud_cover < 10", "no record has the property 'cloud_cover'"),
+        ("--source", "nowhere.png", "no record is of the source 'nowhere.png'"),
+    ):
+        for command in (("search",), ("archive", "facets"), ("archive", "remove")):
+            nothing = run(*command, archive, option, name)
+            assert (nothing.code, said in nothing.err) == (0, True), nothing.err
+    empty = run("archive", "export", archive, archive.parent / "none.csv", "--collection", "defalt")
+    assert "did you mean 'default'?" in empty.err
+
+
+def test_a_source_is_known_by_a_relative_path(
+    run: Run, archive: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    (hit,) = run("search", archive, "--source", "sea0.png", "--json").json["hits"]
+    assert hit["source"] == str(pictures / "sea0.png")
+    assert run("archive", "remove", archive, "--source", "./sea0.png").out == "1 record removed\n"
+
+
+def test_a_scene_is_an_example_as_it_is_a_source(run: Run, archive: Path, tmp_path: Path) -> None:
+    scene = save_scene(tmp_path / "scene.tif", noise(64, 96, 5))
+    how = ("--collection", "s2", "--chip", 32, "--band", "5", "--band", "2", "--band", "1")
+    assert run("archive", "add", archive, scene, *how).code == 0
+    sheet = tmp_path / "new" / "sheet.png"
+    found = run("search", archive, "--image", scene, "--crop", "32,0,32,32", "-k", 1, "--json", "--sheet", sheet)
+    assert (found.json["hits"][0]["score"], found.json["hits"][0]["window"]) == (1.0, [32, 0, 32, 32])
+    assert run("search", archive, "--image", scene, "--sheet", sheet).code == 0
+    assert tile(sheet, 0, 0).std() > 10
+
+
+def test_what_records_at_large_score_is_said(run: Run, archive: Path, pictures: Path, tmp_path: Path) -> None:
+    query = ("search", archive, "--image", pictures / "sea0.png", "-k", 5)
+    assert run(*query, "--json").json["spread"] is None  # a dozen records have no hundredth part
+    assert "half of all records" not in run(*query).err
+    store = Archive.open(archive)
+    records = [Record(id=f"r{at:03d}", source="s") for at in range(100)]
+    store.add(records, np.random.default_rng(0).standard_normal((100, store.dim)))
+    spread = run(*query, "--labels-exact", "", "--json").json["spread"]
+    assert spread["records"] == 112
+    assert spread["median"] < spread["top_percent"] <= 1
+    said = f"half of all records score above {spread['median']:.2f}, one in a hundred above {spread['top_percent']:.2f}"
+    assert said in run(*query).err
+    assert run(*query, "--compare", archive, "--sheet", tmp_path / "both.png").err.count(said) == 2
 
 
 def test_text_from_data_never_speaks_to_the_terminal(run: Run, archive: Path, tmp_path: Path) -> None:

@@ -42,6 +42,14 @@ def test_rows_of_different_length_share_one_width() -> None:
     assert contact_sheet([ROW, short]).height > contact_sheet([ROW]).height
 
 
+def test_a_long_title_is_not_cut_off() -> None:
+    title = "2 of 74; half of all records score above 0.21, one in a hundred above 0.42"
+    long = np.asarray(contact_sheet([SheetRow(title=title, example=ROW.example, hits=ROW.hits)], tile=50))
+    assert long.shape[1] > 2 * contact_sheet([ROW], tile=50).width
+    written = np.flatnonzero((long[:30] != long[0, 0]).any(axis=(0, 2)))
+    assert long.shape[1] - 20 < written.max() < long.shape[1] - 1
+
+
 def test_overview_marks_each_window_in_its_rows_colour() -> None:
     overview = Overview(image=np.zeros((60, 60, 3), np.uint8), scene_size=(1000, 1000))
     elsewhere = SheetRow(title="marsh", example=SheetTile(image=picture("red"), window=(800, 0, 100, 100)), hits=())

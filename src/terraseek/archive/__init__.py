@@ -10,10 +10,12 @@ from .footprint import Bbox, bbox_of, box_geometry, on_globe
 from .ingest import IngestOptions, IngestReport, ingest
 from .kept_model import create_archive, open_archive
 from .manifest import FORMAT_VERSION, ModelIdentity
+from .pieces import open_source
 from .ranking import Mode, Ranking
 from .record import DEFAULT_COLLECTION, Record, Window
 from .reports import Problem, RepairReport, VerifyReport
 from .sources import Source, dataset_sources, find_sources
+from .spread import ScoreSpread
 from .stac import stac_item
 from .verify import repair_archive, verify_archive
 from .view import View
@@ -36,6 +38,7 @@ __all__ = [
     "Ranking",
     "Record",
     "RepairReport",
+    "ScoreSpread",
     "Source",
     "VerifyReport",
     "View",
@@ -52,6 +55,7 @@ __all__ = [
     "ingest_on_ray",
     "on_globe",
     "open_archive",
+    "open_source",
     "parse_bbox",
     "parse_interval",
     "record_feature",

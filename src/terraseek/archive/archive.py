@@ -222,6 +222,10 @@ class Archive:
         """How many records that pass have each label and are in each collection, see `View.facets`."""
         return self.read(lambda view: view.facets(where))
 
+    def hints(self, where: Filter) -> list[str]:
+        """What may be wrong with a filter that keeps nothing, see `View.hints`."""
+        return self.read(lambda view: view.hints(where))
+
     def status(self) -> dict[str, Any]:
         """What the archive holds, as JSON values (schema 1)."""
         with storage_errors(self.uri, "reading its status"):

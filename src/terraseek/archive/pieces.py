@@ -58,7 +58,7 @@ def read_pieces(
     whole = record_id(source, collection, 1, None)
     if source.is_image and wanted is not None and not wanted(whole):
         return
-    opened = _open(source, chip)
+    opened = open_source(source, chip)
     if isinstance(opened, np.ndarray):
         if wanted is None or wanted(whole):
             yield Piece(_record(source, collection, whole, opened, known), opened)
@@ -89,15 +89,20 @@ def count_pieces(source: Source, chip: ChipConfig) -> int:
         if source.kind == "auto" and raster.georeference is None and not _bands(source, chip).bands:
             try:
                 source.check_picture()
-            except ImageError:  # measurements without a place, see `_open`
+            except ImageError:  # measurements without a place, see `open_source`
                 pass
             else:
                 return 1
         return sum(1 for _ in plan_windows(raster.width, raster.height, chip))
 
 
-def _open(source: Source, chip: ChipConfig) -> Raster | ImageArray:
-    """The raster of a scene, the pixels of an image."""
+def open_source(source: Source, chip: ChipConfig) -> Raster | ImageArray:
+    """The raster of a scene, which is to be closed, or the pixels of an image.
+
+    Raises:
+        ImageError: it is neither, or damaged.
+        NotFoundError: a file is not there.
+    """
     if source.is_image:
         return source.picture()
     if source.kind == "scene":

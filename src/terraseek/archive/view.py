@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from ..errors import NotFoundError, UsageError
 from ..typing import FloatArray
 from .filters import Filter
+from .hints import unknown_names
 from .masks import mask_of
 from .ranking import Mode, Ranking, rank
 from .record import Record
 from .schema import check_vectors
 from .snapshot import Snapshot
+from .spread import ScoreSpread, score_spread
 from .storage import storage_errors
 from .values import given_labels, predicted_labels
 
@@ -97,6 +99,14 @@ class View:
         with storage_errors(self.uri, "searching it"):
             return rank(self.snapshot, query_D, k, where or Filter(), mode)
 
+    def spread(self, vectors_ND: FloatArray) -> ScoreSpread | None:
+        """Where the records at large score for these vectors, each by its best; None where there are too few to say.
+
+        Reads the vectors into memory, where an exact search has them already.
+        """
+        with storage_errors(self.uri, "reading vectors"):
+            return score_spread(self.snapshot.index(self.dim), np.asarray(vectors_ND, np.float32))
+
     def facets(self, where: Filter | None = None) -> dict[str, dict[str, int]]:
         """How many of the records that pass have each label, and how many are in each collection; most first.
 
@@ -116,6 +126,11 @@ class View:
                 "predicted": _most_first(counted(predicted_labels(self.snapshot, float(condition.min_score)))),
                 "collections": _most_first({found["values"]: found["counts"] for found in collections}),
             }
+
+    def hints(self, where: Filter) -> list[str]:
+        """What may be wrong with a filter that keeps nothing: names in it that no record has, a line for each."""
+        with storage_errors(self.uri, "reading names"):
+            return unknown_names(self.snapshot, where)
 
     def _positions(self, where: Filter) -> NDArray[np.int64]:
         mask = mask_of(self.snapshot, where)

@@ -57,8 +57,8 @@ def options(
     # Lance writes its own notices to stderr, of tables that it is about to make and the like.
     os.environ.setdefault("LANCE_LOG", "error")
     handler = LogHandler(verbose=verbose)
-    # What GDAL has to say about a damaged file is in the reason why it is refused.
-    levels = {"terraseek": logging.WARNING, "rasterio": logging.CRITICAL}
+    # What GDAL and Pillow have to say about a damaged file is in the reason why it is refused.
+    levels = {"terraseek": logging.WARNING, "rasterio": logging.CRITICAL, "PIL": logging.CRITICAL}
     for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]

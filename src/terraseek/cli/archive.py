@@ -13,7 +13,7 @@ from ..config import to_mapping
 from ..errors import NotFoundError, Refused, UsageError
 from . import upkeep
 from .chipping import Band, Chip, Redeclare, Setting, Stride, declare, given_chipping, say_declared
-from .filters import Model, Uri, takes_filter
+from .filters import Model, Uri, say_why_nothing, takes_filter
 from .model import find_model
 from .output import (
     DryRun,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     Sources = Iterable[str | Source | Refused]
 
 __all__ = ["app"]
+
+SHOWN_COUNTS = 12
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -253,7 +255,11 @@ def _show_ingest(report: IngestReport, collection: str, *, dry_run: bool, as_jso
         if report.declared is not None:
             say_declared(collection, report.declared)
     if report == type(report)():
-        say("nothing was found to add: in folders, images and scenes are known by their suffix", to=stderr)
+        say(
+            "nothing was found to add: in folders, images and scenes are known by their suffix; a STAC document is "
+            "added by its own name",
+            to=stderr,
+        )
     raise_if_refused(report.refused, done)
 
 
@@ -283,11 +289,13 @@ def remove(
     there = set(archive.ids(Filter(ids=tuple(ids)))) if ids else set()
     missing = [name for name in dict.fromkeys(ids or ()) if name not in there]
     removed = archive.count(condition) if dry_run else archive.remove(condition)
-    done = f"{removed:,} records " + ("would be removed (dry run)" if dry_run else "removed")
+    done = f"{removed:,} record{'s' * (removed != 1)} " + ("would be removed (dry run)" if dry_run else "removed")
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, "removed": removed, "missing": missing})
     elif there or not ids:
         say(done)
+    if not removed and not ids:
+        say_why_nothing(archive, condition)
     if missing and not there:
         more = f" and {len(missing) - 1:,} others" if len(missing) > 1 else ""
         raise NotFoundError(f"{uri} has no record {missing[0]!r:.100}{more}; nothing was removed")
@@ -325,7 +333,9 @@ def status(uri: Uri, as_json: Json = False) -> None:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:12]) or "none"
+    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:SHOWN_COUNTS]]
+    left_out = len(counts) - len(shown)
+    return ", ".join(shown + [f"and {left_out:,} more (see archive facets)"] * bool(left_out)) or "none"
 
 
 @app.command(no_args_is_help=True)
@@ -343,7 +353,10 @@ def facets(uri: Uri, *, condition: Filter, as_json: Json = False) -> None:
     kinds = {"labels": "label", "predicted": "predicted label", "collections": "collection"}
     rows = [(kind, name, count) for group, kind in kinds.items() for name, count in counts[group].items()]
     show_table("", ("kind", "name", "records"), rows)
-    say(f"{archive.count(condition):,} records pass", to=stderr)
+    matched = archive.count(condition)
+    say(f"{matched:,} record{'s pass' if matched != 1 else ' passes'}", to=stderr)
+    if not matched:
+        say_why_nothing(archive, condition)
 
 
 @app.command(no_args_is_help=True)

@@ -6,6 +6,7 @@ import csv
 import functools
 import inspect
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 import typer
 
 from ..errors import NotFoundError, QueryError
+from .output import say, stderr
 
 if TYPE_CHECKING:
-    from ..archive import Filter
+    from ..archive import Archive, Filter
 
 __all__ = [
     "Bbox",
@@ -35,6 +37,7 @@ __all__ = [
     "Where",
     "Within",
     "make_filter",
+    "say_why_nothing",
     "takes_filter",
 ]
 
@@ -69,7 +72,9 @@ Datetime = Annotated[
 ]
 Where = Annotated[str | None, typer.Option(metavar="TEST", help="Properties, such as 'cloud_cover < 10'.")]
 Collections = Annotated[list[str] | None, typer.Option("--collection", help="In this collection; may be repeated.")]
-Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", help="From this source (a file or address); may be repeated.")
+]
 
 
 Command: TypeAlias = Callable[..., None]
@@ -156,7 +161,7 @@ def make_filter(
         "datetime": datetime,
         "where": where,
         "collections": collections or None,
-        "sources": sources or None,
+        "sources": None if not sources else [name for text in sources for name in _source_names(text)],
     }
     return Filter.from_mapping({name: value for name, value in values.items() if value is not None})
 
@@ -173,6 +178,19 @@ def _names(option: str, text: str | None, *, may_be_none: bool = False) -> list[
     if not may_be_none and not any(names):
         raise QueryError(f"--{option} names no label; leave it out, or name one")
     return [name for name in names if name]
+
+
+def _source_names(text: str) -> list[str]:
+    """What a record may call the source: as it stands, and a file of this folder by its full path."""
+    from ..geo import is_address
+
+    return list(dict.fromkeys((text, text if is_address(text) else os.path.realpath(text))))
+
+
+def say_why_nothing(archive: Archive, condition: Filter) -> None:
+    """Name, on stderr, what a filter that kept nothing asks for and no record has."""
+    for line in archive.hints(condition):
+        say(f"WARNING: {line}", to=stderr)
 
 
 def _read_geojson(path: Path) -> Any:

@@ -104,9 +104,27 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table on stdout; numbers are right-aligned, and nothing in a cell is read as markup."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, hide_empty: bool = False
+) -> None:
+    """Print a table on stdout; numbers are right-aligned, and nothing in a cell is read as markup.
+
+    Args:
+        title: above it; may be empty.
+        columns: their names; a table whose columns have none has no header.
+        rows: a cell for each column.
+        hide_empty: leave out columns in which no row says anything.
+    """
+    kept = [at for at in range(len(columns)) if not (hide_empty and rows) or any(row[at] != "" for row in rows)]
+    columns, rows = [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_header=any(columns),
+    )
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")

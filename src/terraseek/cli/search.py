@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..errors import NotFoundError, UsageError
-from .filters import Model, Uri, takes_filter
+from .filters import Model, Uri, say_why_nothing, takes_filter
 from .output import Json, emit_json, say, show_table, stderr
 from .places import open_place, open_place_with_model
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from ..archive import Filter
     from ..search import Hit, Page, Query, Retriever
 
@@ -28,7 +30,9 @@ SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 @takes_filter
 def search(
     uri: Uri,
-    image: Annotated[list[Path] | None, typer.Option(help="An example image; may be repeated.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="An example: an image file or a GeoTIFF; may be repeated.")
+    ] = None,
     crop: Annotated[
         str | None, typer.Option(metavar="COL,ROW,WIDTH,HEIGHT", help="Use only this window of the (one) image.")
     ] = None,
@@ -65,8 +69,9 @@ def search(
     Without any example the records that pass come in the order of their ids.
 
     A score is the cosine of a record with the query, -1 to 1. What is high differs from model to model and from query
-    to query: it puts the hits of one search in order and says no more. Look where along the ranking the hits stop
-    fitting, not for a fixed number.
+    to query: it puts the hits of one search in order and says no more. What the records at large score for the same
+    query is said below the hits: a hit that scores like half of them is no better than a record taken blindly. Look
+    where along the ranking the hits stop fitting, not for a fixed number.
 
     Example: `terraseek search coast --image beach.png --bbox=-75.7,37.6,-75.5,37.8 -k 10 --geojson`
 
@@ -74,13 +79,18 @@ def search(
 
     Example: `terraseek search coast --image beach.png --compare coast-of-another-model`
     """
-    from ..search import Query
+    from ..search import Query, read_example
 
     if sum((as_json, as_geojson, as_csv)) > 1:
         raise UsageError("choose one of --json, --geojson and --csv")
     if sheet is not None and sheet.suffix.lower() not in SHEET_SUFFIXES:
         raise UsageError(f"--sheet is {sheet.name!r}, its name must end in {', '.join(SHEET_SUFFIXES)}")
-    examples = _examples(image or [], crop)
+    paths = _existing(image or [])
+    window = None if crop is None else _window(crop, paths)
+    retriever = _retriever(uri, model, encodes=bool(paths or text) or model is not None)
+    examples: Sequence[Any] = paths
+    if window is not None:
+        examples = [read_example(retriever.archive, paths[0], collections=condition.collections, window=window)]
     query = Query(
         **{name: getattr(condition, name) for name in type(condition).__dataclass_fields__},
         image=tuple(examples),
@@ -95,15 +105,16 @@ def search(
         after=after,
         mode=mode,
     )
-    encodes = bool(examples or text)
-    retriever = _retriever(uri, model, encodes=encodes or model is not None)
     if compare is not None:
         if as_geojson or as_csv:
             raise UsageError("--compare prints a table or, with --json, both answers; it has no --geojson and no --csv")
-        _compare(retriever, _retriever(compare, None, encodes=encodes), query, sheet, as_json=as_json)
+        other = _retriever(compare, None, encodes=bool(paths or text))
+        _compare(retriever, other, query, sheet, as_json=as_json)
         return
     page = retriever.search(query)
     _show(page, as_json=as_json, as_geojson=as_geojson, as_csv=as_csv)
+    if not page.matched:
+        say_why_nothing(retriever.archive, query.filter)
     if sheet is not None:
         _draw(retriever, page, query, sheet)
 
@@ -131,9 +142,11 @@ def _compare(first: Retriever, second: Retriever, query: Query, sheet: Path | No
         overlaps = ", ".join(f"{value:.2f} at {k}" for k, value in found.overlaps.items())
         order = "" if found.rank_correlation is None else f"; order of the shared (tau): {found.rank_correlation:.2f}"
         say(f"overlap {overlaps}{order}; = marks hits of both", to=stderr)
+        for retriever, page in ((first, found.first), (second, found.second)):
+            if page.spread:
+                say(f"{retriever.archive.uri}: {page.spread.describe()}", to=stderr)
     if sheet is not None and (found.first.hits or found.second.hits):
-        comparison_sheet(first, second, found, query).save(sheet)
-        say(f"the hits as a picture: {sheet}", to=stderr)
+        _save(comparison_sheet(first, second, found, query), sheet)
 
 
 def _compared(hit: Hit | None, shared: frozenset[str]) -> tuple[str, str]:
@@ -142,29 +155,21 @@ def _compared(hit: Hit | None, shared: frozenset[str]) -> tuple[str, str]:
     return "" if hit.score is None else f"{hit.score:.3f}", f"{'= ' if hit.id in shared else ''}{hit.id}"
 
 
-def _examples(paths: list[Path], crop: str | None) -> list[Any]:
-    from ..images import read_image
-
+def _existing(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.is_file():
             raise NotFoundError(f"no image at {path}")
-    if crop is None:
-        return list(paths)
+    return paths
+
+
+def _window(text: str, paths: list[Path]) -> Crop:
     if len(paths) != 1:
         raise UsageError(f"--crop needs exactly one --image, there are {len(paths)}")
-    image = read_image(paths[0])
-    column, row, width, height = _window(crop, image.shape[1], image.shape[0])
-    return [image[row : row + height, column : column + width]]
-
-
-def _window(text: str, width: int, height: int) -> Crop:
     try:
-        column, row, w, h = (int(part) for part in text.split(","))
+        column, row, width, height = (int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"--crop is {text!r}, four whole numbers are needed: COLUMN,ROW,WIDTH,HEIGHT") from None
-    if column < 0 or row < 0 or w < 1 or h < 1 or column + w > width or row + h > height:
-        raise UsageError(f"--crop {text} does not lie within the image of {width} x {height} pixels")
-    return column, row, w, h
+    return column, row, width, height
 
 
 def _weights(texts: list[str]) -> dict[str, float]:
@@ -198,8 +203,10 @@ def _show(page: Page, *, as_json: bool, as_geojson: bool, as_csv: bool) -> None:
             )
             for hit in page.hits
         ]
-        show_table("", ("rank", "score", "id", "labels", "predicted", "bbox", "source"), rows)
+        show_table("", ("rank", "score", "id", "labels", "predicted", "bbox", "source"), rows, hide_empty=True)
         say(f"{len(page.hits):,} of {page.matched:,} that matched the conditions", to=stderr)
+        if page.spread:
+            say(page.spread.describe(), to=stderr)
         if page.next:
             say(f"the next page: --after {page.next}", to=stderr)
 
@@ -216,5 +223,10 @@ def _draw(retriever: Retriever, page: Page, query: Query, out: Path) -> None:
         say(f"nothing was found, so there is nothing to draw: {out} is not written", to=stderr)
         return
     sys.stdout.flush()
-    page_sheet(retriever, page, query).save(out)
+    _save(page_sheet(retriever, page, query), out)
+
+
+def _save(picture: Image, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)  # as `archive export` does
+    picture.save(out)
     say(f"the hits as a picture: {out}", to=stderr)

@@ -9,7 +9,7 @@ import typer
 
 from ..config import to_mapping
 from ..errors import UsageError
-from .filters import Uri, takes_filter
+from .filters import Uri, say_why_nothing, takes_filter
 from .output import DryRun, Json, emit_json, say, show_progress
 from .places import open_place
 from .settings import storage_options
@@ -147,11 +147,14 @@ def export_records(
         raise UsageError(f"--stac and --format {kind} are two formats; choose one")
     chosen = "stac" if stac else kind
     with show_progress("exporting") as progress:
-        count = export_archive(open_place(uri), out, chosen, where=condition, dry_run=dry_run, progress=progress)
+        archive = open_place(uri)
+        count = export_archive(archive, out, chosen, where=condition, dry_run=dry_run, progress=progress)
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, "path": str(out), "records": count})
     else:
         say(f"{out}: {count:,} records" + (f" would be written {NOTHING}" if dry_run else ""))
+    if not count:
+        say_why_nothing(archive, condition)
 
 
 def import_records(

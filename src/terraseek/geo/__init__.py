@@ -2,7 +2,7 @@
 
 from .chips import Chip, ChipConfig, iter_chips, plan_windows
 from .footprints import Georeference
-from .overview import read_overview
+from .overview import read_overview, read_scaled
 from .raster import RASTER_SUFFIXES, Raster, RasterFile, RasterLimits, Window, default_bands, find_bands, open_raster
 from .remote import RemoteFile
 from .scaling import Scaling, Stretch, fit_stretch, sample_pixels
@@ -38,6 +38,7 @@ __all__ = [
     "open_stack",
     "plan_windows",
     "read_overview",
+    "read_scaled",
     "read_stac",
     "sample_pixels",
 ]

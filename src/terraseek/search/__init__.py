@@ -4,6 +4,7 @@ from .compare import Comparison, compare_searches
 from .contact_sheet import Overview, SheetRow, SheetTile, contact_sheet
 from .diversity import mmr
 from .duplicates import DuplicateGroup, near_duplicates
+from .example import read_example
 from .feedback import logistic_direction, rocchio_direction
 from .page import Hit, Page
 from .page_sheet import comparison_sheet, page_sheet
@@ -28,5 +29,6 @@ __all__ = [
     "mmr",
     "near_duplicates",
     "page_sheet",
+    "read_example",
     "rocchio_direction",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,7 +76,8 @@ def contact_sheet(rows: Sequence[SheetRow], overview: Overview | None = None, ti
     title_font, caption_font = ImageFont.load_default(16), ImageFont.load_default(12)
     columns = 1 + max(len(row.hits) for row in rows)
     row_height = 26 + tile + CAPTION + GAP
-    grid_width = GAP + columns * (tile + GAP) + GAP
+    titles = max(title_font.getlength(printable(row.title)) for row in rows)
+    grid_width = GAP + max(columns * (tile + GAP), math.ceil(titles)) + GAP
     height = GAP + len(rows) * row_height
     map_image, scale = _fit(overview, height - 2 * GAP)
     width = grid_width + (map_image.width + GAP if map_image else 0)

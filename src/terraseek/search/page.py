@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..archive import ModelIdentity, Record
+from ..archive import ModelIdentity, Record, ScoreSpread
 from ..errors import QueryError
 from .formats import feature_collection, hit_csv, hit_mapping
 
@@ -48,12 +48,15 @@ class Page:
         hits: best first.
         next: give this as `after` for the page that follows; None on the last. Opaque.
         model: the model whose vectors were compared.
+        spread: where the archive's records at large score for the query; None where nothing was ranked, where the
+            archive has fewer than 100 records, and with mode "ann", which has no vectors at hand.
     """
 
     matched: int
     hits: tuple[Hit, ...]
     next: str | None
     model: ModelIdentity
+    spread: ScoreSpread | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -68,6 +71,7 @@ class Page:
             "hits": [hit.to_json() for hit in self.hits],
             "next": self.next,
             "model": self.model.fingerprint,
+            "spread": None if self.spread is None else self.spread.to_json(),
         }
 
     def to_geojson(self) -> dict[str, Any]:

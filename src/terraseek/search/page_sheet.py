@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
-from ..images import read_image, thumbnail
+from ..images import thumbnail
+from ..typing import ImageArray
 from .compare import Comparison
 from .contact_sheet import SheetRow, SheetTile, contact_sheet
 from .page import Page
-from .query import Example, Query
+from .query import Query
 from .retriever import Retriever
 
 __all__ = ["comparison_sheet", "page_sheet"]
@@ -36,7 +35,7 @@ def page_sheet(retriever: Retriever, page: Page, query: Query) -> Image.Image:
     """
     if not page.hits:
         raise ValueError("a page without hits cannot be drawn")
-    return contact_sheet(_rows(retriever, page, query, f"{len(page.hits):,} of {page.matched:,}"))
+    return contact_sheet(_rows(retriever, page, query, f"{len(page.hits):,} of {page.matched:,}{_at_large(page)}"))
 
 
 def comparison_sheet(first: Retriever, second: Retriever, comparison: Comparison, query: Query) -> Image.Image:
@@ -48,8 +47,13 @@ def comparison_sheet(first: Retriever, second: Retriever, comparison: Comparison
     if not comparison.first.hits and not comparison.second.hits:
         raise ValueError("two pages without hits cannot be drawn")
     agreed = f"{comparison.overlap_at(comparison.depth):.0%} in common"
-    upper = _rows(first, comparison.first, query, f"{first.archive.uri}, {agreed}")
-    return contact_sheet([*upper, *_rows(second, comparison.second, query, second.archive.uri)])
+    upper = _rows(first, comparison.first, query, f"{first.archive.uri}, {agreed}{_at_large(comparison.first)}")
+    lower = _rows(second, comparison.second, query, f"{second.archive.uri}{_at_large(comparison.second)}")
+    return contact_sheet([*upper, *lower])
+
+
+def _at_large(page: Page) -> str:
+    return f"; {page.spread.describe()}" if page.spread else ""
 
 
 def _rows(retriever: Retriever, page: Page, query: Query, heading: str) -> list[SheetRow]:
@@ -72,7 +76,8 @@ def _rows(retriever: Retriever, page: Page, query: Query, heading: str) -> list[
 
 def _asked(retriever: Retriever, query: Query) -> list[SheetTile]:
     liked = retriever.archive.get((*query.like, *query.not_like)[: 2 * COLUMNS])
-    tiles = [SheetTile(image=_picture(example), caption="image") for example in query.image]
+    shown = [_picture(retriever.pixels(example, query.collections)) for example in query.image[:COLUMNS]]
+    tiles = [SheetTile(image=picture, caption="image") for picture in shown]
     tiles += [SheetTile(text=words, caption="text") for words in query.text]
     avoided = set(query.not_like)
     tiles += [
@@ -81,8 +86,7 @@ def _asked(retriever: Retriever, query: Query) -> list[SheetTile]:
     return tiles[:COLUMNS]
 
 
-def _picture(example: Example) -> bytes | None:
-    pixels = read_image(example) if isinstance(example, (str, Path)) else example
+def _picture(pixels: ImageArray) -> bytes | None:
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
         return None  # many bands, or not yet scaled to 8 bits
     return thumbnail(pixels, THUMBNAIL, form="JPEG", quality=90)

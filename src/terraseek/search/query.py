@@ -35,7 +35,8 @@ class Query(Filter):
     Without any example or text the records that pass come in the order of their ids, without a score.
 
     Attributes:
-        image: examples, each an (H, W, B) array or the path of an image file; one may stand alone.
+        image: examples, each an (H, W, B) array or the path of a file, which is read by `read_example`; one may stand
+            alone.
         text: what is looked for, in words (the model needs a text side); one may stand alone.
         vector: unit vectors already at hand, (D,) or (N, D).
         like: ids of records to resemble. These records themselves are never among the hits.

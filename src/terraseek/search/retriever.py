@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,9 +12,9 @@ import numpy as np
 from ..archive import Archive, Ranking, Record, View
 from ..encoders import OnnxEncoder
 from ..errors import QueryError, UsageError
-from ..images import read_image
 from ..typing import Encoder, FloatArray, ImageArray
 from .diversity import mmr
+from .example import read_example
 from .feedback import logistic_direction, rocchio_direction, unit_direction
 from .page import Cursor, Hit, Page
 from .query import Example, Query
@@ -70,11 +71,12 @@ class Retriever:
         cursor = None if query.after is None else Cursor.decode(query.after, digest)
         if not len(vectors_ND):
             return self._listing(view, query, digest, cursor)
+        spread = view.spread(vectors_ND) if query.mode == "exact" else None
         if query.diversity:
-            return self._diverse(view, query, vectors_ND)
+            return replace(self._diverse(view, query, vectors_ND), spread=spread)
         found, rankings = self._following(view, query, vectors_ND, cursor)
         records = _records_of(rankings, [name for _, name in found[: query.k]])
-        return self._made(query, cursor, digest, rankings[0].matched, found, records)
+        return replace(self._made(query, cursor, digest, rankings[0].matched, found, records), spread=spread)
 
     def _following(
         self, view: View, query: Query, vectors_ND: FloatArray, cursor: Cursor | None
@@ -134,7 +136,7 @@ class Retriever:
 
     def _encode(self, query: Query) -> dict[str, FloatArray]:
         return {
-            "image": self._encode_images(query.image),
+            "image": self._encode_images(query),
             "text": self._encode_texts(query.text),
             "vector": np.empty((0, self.archive.dim)) if query.vector is None else self._own(query.vector),
         }
@@ -167,10 +169,21 @@ class Retriever:
         rows: FloatArray = vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)
         return rows
 
-    def _encode_images(self, examples: Sequence[Example]) -> FloatArray:
-        if not examples:
+    def pixels(self, example: Example, collections: Sequence[str] | None = None) -> ImageArray:
+        """An example as it is embedded: a file read as `read_example` does, an array as it is.
+
+        Raises:
+            ImageError: the file cannot be read.
+            UsageError: a scene that does not say how it is to be read, see `read_example`.
+        """
+        if isinstance(example, (str, Path)):
+            return read_example(self.archive, example, collections=collections)
+        return example
+
+    def _encode_images(self, query: Query) -> FloatArray:
+        if not query.image:
             return np.empty((0, self.archive.dim))
-        images: list[ImageArray] = [read_image(e) if isinstance(e, (str, Path)) else e for e in examples]
+        images = [self.pixels(example, query.collections) for example in query.image]
         return self._encoder("an image").encode_images(images)
 
     def _encode_texts(self, texts: Sequence[str]) -> FloatArray:
