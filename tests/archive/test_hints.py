@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
+import shapely
 
 from terraseek.archive import Archive, Filter, Record
 
@@ -42,3 +45,12 @@ def test_a_property_that_is_a_list_is_there(archive: Archive) -> None:
     archive.add([Record(id="r", source="s", properties={"bands": ["B04"]})], np.ones((1, archive.dim)))
     assert archive.count(Filter(where="bands = 'B04'")) == 0
     assert archive.hints(Filter(where="bands = 'B04'")) == []
+
+
+def test_records_without_place_and_time_are_told_to_be_so(archive: Archive) -> None:
+    archive.add([Record(id="photo", source="s")], np.ones((1, archive.dim)))
+    asked = Filter(bbox=(0, 0, 1, 1), datetime="2021")
+    assert archive.hints(asked) == ["no record says where it lies", "no record says when it was taken"]
+    placed = Record(id="chip", source="s", footprint=shapely.box(5, 5, 6, 6), datetime=datetime(2020, 1, 1, tzinfo=UTC))
+    archive.add([placed], np.ones((1, archive.dim)))
+    assert archive.hints(asked) == []

@@ -304,6 +304,18 @@ def test_a_file_is_no_place_for_an_archive(
     assert place.read_text(encoding="utf-8") == "not an archive"
 
 
+def test_an_empty_text_is_no_place_for_an_archive(
+    run: Run, make_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for command in (("create", "", "--model", model), ("status", " ")):
+        result = run("archive", *command)
+        assert (result.code, "has no name" in result.err) == (2, True)
+    assert not list(Path.cwd().iterdir())
+
+
 def test_an_unknown_scheme_is_a_mistake_of_usage(run: Run) -> None:
     result = run("archive", "status", "ftp://host/coast")
     assert result.code == 2

@@ -93,6 +93,14 @@ def test_labels_that_are_none_are_refused_not_dropped(tmp_path: Path, wrong: dic
     assert next(iter(wrong)) in refused.reason
 
 
+@pytest.mark.parametrize("name", ["datetime", "start_datetime"])
+@pytest.mark.parametrize("date", ["bogus", "2024-13-01T00:00:00Z", "", 3])
+def test_what_is_no_date_is_said_to_be_none(tmp_path: Path, name: str, date: object) -> None:
+    (refused,) = read_stac(write(tmp_path / "a.json", item("a", {"image": tif("a.tif")}, **{name: date})))
+    assert isinstance(refused, Refused)
+    assert refused.reason == f"its {name} is no date: {str(date)!r}"
+
+
 def test_a_picture_asset_comes_first_and_a_lone_raster_will_do(tmp_path: Path) -> None:
     rgb = {"red": tif("r.tif"), "green": tif("g.tif"), "blue": tif("b.tif")}
     for assets in ({**rgb, "visual": tif("v.tif")}, {**rgb, "quick": tif("v.tif", roles=["visual"])}):

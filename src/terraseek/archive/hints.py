@@ -1,7 +1,8 @@
 """Why a filter keeps nothing: the names in it that no record has, with what was probably meant.
 
 A label that no record has is refused, as it can only be a mistake. A collection, a source or a property that is not
-there may be meant (a script that removes what is gone already), so that these are told only when nothing passes.
+there may be meant (a script that removes what is gone already), so that these are told only when nothing passes; and so
+is that photos say nothing of place and time.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ SHOWN = 50
 
 
 def unknown_names(snapshot: Snapshot, condition: Filter) -> list[str]:
-    """A line for the collections, one for the sources and one for each property in a filter that no record has."""
+    """A line for whatever a filter asks for and no record has: collections, sources, places, times, each property."""
     if not snapshot.size:
         return ["the archive is empty"]
     return [
         *_missing(snapshot, "collection", "no record is in the collection", condition.collections),
         *_missing(snapshot, "source", "no record is of the source", condition.sources),
+        *_untold(snapshot, "footprint", "no record says where it lies", bool(condition.areas())),
+        *_untold(snapshot, "datetime", "no record says when it was taken", condition.datetime is not None),
         *_missing_properties(snapshot, condition),
     ]
 
@@ -44,6 +47,11 @@ def _missing(snapshot: Snapshot, column: str, what: str, wanted: Sequence[str] |
     # Any of them is enough for a record; the first stands for all, as a file may be named in two ways at once.
     if not set(wanted) & set(known):
         yield _line(what, wanted[0], known)
+
+
+def _untold(snapshot: Snapshot, column: str, what: str, wanted: bool) -> Iterator[str]:
+    if wanted and snapshot.column(column).null_count == snapshot.size:
+        yield what
 
 
 def _missing_properties(snapshot: Snapshot, condition: Filter) -> Iterator[str]:

@@ -61,13 +61,15 @@ def check_place(uri: str | Path) -> None:
     """Refuse what can be no archive's place, before anything is looked for there.
 
     Raises:
-        UsageError: a scheme that is not known, or a file where a folder has to be.
+        UsageError: no text, a scheme that is not known, or a file where a folder has to be.
         TerraseekError: the system does not let it be looked at.
 
     >>> check_place("ftp://host/archive")
     Traceback (most recent call last):
     terraseek.errors.UsageError: ftp://host/archive: archives lie in folders or at s3://, gs:// or az://, not at ftp://
     """
+    if not str(uri).strip():  # an empty variable of a script must not mean the folder it runs in
+        raise UsageError("the archive has no name: it is an empty text, say where it lies ('.' for this folder)")
     scheme, separator, _ = str(uri).partition("://")
     if separator and scheme not in SCHEMES:
         raise UsageError(f"{uri}: archives lie in folders or at s3://, gs:// or az://, not at {scheme}://")

@@ -103,6 +103,7 @@ def read_item(document: Mapping[str, Any], href: str, bands: Sequence[str] = ())
     name = href if isinstance(document.get("id"), str) and Path(href).stem == document["id"] else None
     name = name or f"{href}#{document.get('id')!s:.80}"
     try:
+        _check_times(document.get("properties"))
         return scene_of(pystac.Item.from_dict(dict(document), href=href), bands)
     except ImageError as error:
         return Refused(source=printable(name), reason=str(error))
@@ -347,6 +348,18 @@ def _geometry(item: pystac.Item) -> BaseGeometry | None:
     except (shapely.errors.ShapelyError, ValueError, TypeError, AttributeError, KeyError):
         return None
     return None if geometry.is_empty else geometry
+
+
+def _check_times(properties: object) -> None:
+    """Refuse what is no date in words that say so; the reader of items would speak of integers."""
+    from pystac.utils import str_to_datetime
+
+    for name in ("datetime", "start_datetime", "end_datetime"):
+        given = properties.get(name) if isinstance(properties, Mapping) else None
+        try:
+            _ = None if given is None else str_to_datetime(given)
+        except (ValueError, TypeError, OverflowError):
+            raise ImageError(f"its {name} is no date: {printable(given)!r:.60}") from None
 
 
 def _labels(given: object) -> tuple[str, ...]:
