@@ -57,6 +57,23 @@ def test_a_folder_without_images_is_said_to_be_one(run: Run, archive: Path, tmp_
     assert "nothing was found" not in run("archive", "add", archive, tmp_path / "pictures").err
 
 
+def test_what_is_not_there_is_not_found_and_a_part_of_it_is_partial(
+    run: Run, archive: Path, pictures: Path, tmp_path: Path
+) -> None:
+    nowhere, nothing = tmp_path / "nowhere", tmp_path / "nothing.tif"
+    for dry in ((), ("--dry-run",)):
+        none = run("archive", "add", archive, nowhere, nothing, "--json", *dry)
+        assert (none.code, len(none.json["refused"])) == (3, 2)
+        assert f"nothing is at {nowhere} and 1 other, so nothing was added" in none.err
+    some = run("archive", "add", archive, nowhere, pictures)
+    assert (some.code, "12 sources unchanged" in some.out) == (5, True)
+    assert f"refused {nowhere}: no such file" in some.err
+    # What is there and cannot be used is not missing, nor is what no file can be called.
+    (tmp_path / "broken.png").write_bytes(b"")
+    assert run("archive", "add", archive, tmp_path / "broken.png").code == 5
+    assert run("archive", "add", archive, "https://nobody.example.org/a.tif").code == 5
+
+
 def test_bands_that_do_not_fit_the_model_are_foreseen_or_named(
     run: Run, archive: Path, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -151,7 +168,7 @@ def test_removing_what_is_not_there_is_told(run: Run, archive: Path) -> None:
     ids = [hit["id"] for hit in run("search", archive, "-k", 2, "--json").json["hits"]]
     none = run("archive", "remove", archive, "nobody", "no one", "--json")
     assert (none.code, none.json["removed"], none.json["missing"]) == (3, 0, ["nobody", "no one"])
-    assert "'nobody' and 1 others" in none.err
+    assert "'nobody' and 1 other;" in none.err
     assert run("archive", "remove", archive, "nobody").out == ""
     some = run("archive", "remove", archive, ids[0], "nobody", ids[1], "--json")
     assert (some.code, some.json["removed"], some.json["missing"]) == (5, 2, ["nobody"])

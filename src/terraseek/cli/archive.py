@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -139,7 +139,7 @@ def add(
     """Put imagery in: images whole, scenes cut into chips. Only what is new or changed is embedded.
 
     Interrupted or killed, it loses nothing: the same command goes on where it stopped. What cannot be read is listed
-    with the reason, everything else goes in, and the exit code is 5.
+    with the reason, everything else goes in, and the exit code is 5; 3 if nothing of what is named is there.
 
     The first add that cuts a scene declares how the scenes of the collection are read: --chip, --stride, --band and
     --set, with defaults for the rest. Later adds need none of them, and are refused where they say otherwise.
@@ -184,6 +184,9 @@ def add(
         else:
             report = _add_here(uri, model, found, options, dry_run=dry_run, progress=progress)
     _show_ingest(report, options.collection, dry_run=dry_run, as_json=as_json)
+    if sources and all(map(_is_missing, sources)):
+        raise NotFoundError(f"nothing is at {sources[0]}{_and_others(sources)}, so nothing was added")
+    raise_if_refused(report.refused, _done(report, dry_run=dry_run))
 
 
 def _named_sources(sources: list[str] | None, of_dataset: Mapping[str, object]) -> list[str]:
@@ -245,13 +248,36 @@ def _add_on_ray(
         )
 
 
-def _show_ingest(report: IngestReport, collection: str, *, dry_run: bool, as_json: bool) -> None:
+def _is_missing(source: str) -> bool:
+    """Whether nothing of that name is on this disk; what the web or the system refuses is no such thing."""
+    from ..geo import is_address
+
+    if is_address(source):
+        return False
+    try:
+        Path(source).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # no permission, a name that no file can have: adding it says so
+        return False
+    return False
+
+
+def _and_others(names: Sequence[str]) -> str:
+    others = len(names) - 1
+    return f" and {others:,} other{'s' * (others != 1)}" if others else ""
+
+
+def _done(report: IngestReport, *, dry_run: bool) -> str:
     counts = f"{report.added:,} added, {report.updated:,} updated, {report.removed:,} removed"
-    done = f"{counts}, {report.unchanged:,} sources unchanged" + (" (dry run, nothing written)" if dry_run else "")
+    return f"{counts}, {report.unchanged:,} sources unchanged" + (" (dry run, nothing written)" if dry_run else "")
+
+
+def _show_ingest(report: IngestReport, collection: str, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         emit_json({"schema": 1, "dry_run": dry_run, **to_mapping(report)})
     else:
-        say(done)
+        say(_done(report, dry_run=dry_run))
         if report.declared is not None:
             say_declared(collection, report.declared)
     if report == type(report)():
@@ -260,7 +286,6 @@ def _show_ingest(report: IngestReport, collection: str, *, dry_run: bool, as_jso
             "added by its own name",
             to=stderr,
         )
-    raise_if_refused(report.refused, done)
 
 
 @app.command(no_args_is_help=True)
@@ -297,8 +322,7 @@ def remove(
     if not removed and not ids:
         say_why_nothing(archive, condition)
     if missing and not there:
-        more = f" and {len(missing) - 1:,} others" if len(missing) > 1 else ""
-        raise NotFoundError(f"{uri} has no record {missing[0]!r:.100}{more}; nothing was removed")
+        raise NotFoundError(f"{uri} has no record {missing[0]!r:.100}{_and_others(missing)}; nothing was removed")
     raise_if_refused([Refused(source=name, reason="no such record") for name in missing], done)
 
 
