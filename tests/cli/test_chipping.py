@@ -54,9 +54,12 @@ def test_two_adds_say_it_once(run: Run, archive: Path, scenes: Path) -> None:
     status = run("archive", "status", archive, "--json").json
     assert (status["schema"], status["collections"]) == (1, {"default": 20})
     assert status["declarations"] == {"default": DECLARED}
-    table = run("archive", "status", archive).out
-    assert "default is declared" in table
-    assert 'size=32, stride=20, edge=shift, max_nodata=0.5, scales=[1], bands=["3", "2", "1"]' in table
+    run("archive", "declare", archive, "--collection", "fine", "--chip", 16)
+    lines = run("archive", "status", archive).out.splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("declared "))
+    assert 'default: size=32, stride=20, edge=shift, max_nodata=0.5, scales=[1], bands=["3", "2", "1"]' in lines[at]
+    # The names in front stay a narrow column, whatever a collection is called.
+    assert lines[at + 1].index("fine: size=16") == lines[at].index("default: size=32") < 16
 
 
 def test_the_first_add_says_what_it_declares(run: Run, archive: Path, scenes: Path) -> None:

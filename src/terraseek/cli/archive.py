@@ -340,11 +340,11 @@ def status(uri: Uri, as_json: Json = False) -> None:
         emit_json(found)
         return
     model = found["model"]
-    declared = archive.declarations()
+    declared = [f"{name}: {describe_chipping(chip)}" for name, chip in sorted(archive.declarations().items())]
     rows = [
         ("records", f"{found['records']:,} from {found['sources']:,} sources"),
         ("collections", _counts(found["collections"])),
-        *((f"{name} is declared", describe_chipping(chip)) for name, chip in sorted(declared.items())),
+        *(("" if at else "declared", text) for at, text in enumerate(declared)),
         ("labels", _counts(found["labels"])),
         ("predicted", _counts(found["predicted"])),
         ("bbox", "none" if found["bbox"] is None else ", ".join(f"{value:.5f}" for value in found["bbox"])),
