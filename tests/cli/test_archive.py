@@ -55,6 +55,10 @@ def test_a_folder_without_images_is_said_to_be_one(run: Run, archive: Path, tmp_
     assert result.code == 0
     assert "nothing was found to add" in result.err
     assert "nothing was found" not in run("archive", "add", archive, tmp_path / "pictures").err
+    (tmp_path / "empty" / "catalog.json").write_text('{"type": "Catalog", "stac_version": "1.0.0"}')
+    result = run("archive", "add", archive, tmp_path / "empty")
+    assert result.code == 0
+    assert f"add {tmp_path / 'empty' / 'catalog.json'} by its own name" in result.err
 
 
 def test_what_is_not_there_is_not_found_and_a_part_of_it_is_partial(

@@ -118,6 +118,8 @@ def test_bands_by_name_and_by_number(write_raster: Write, pixels: np.ndarray) ->
         assert find_bands(raster, ("B02", "1")) == (2, 0)
         with pytest.raises(UsageError, match=r"has no band 'B08'; it has B04, B03, B02"):
             find_bands(raster, ("B08",))
+        with pytest.raises(UsageError, match=r"has no bands 'B08', '9'; it has B04, B03, B02"):
+            find_bands(raster, ("B08", "B04", "9", "B08"))
 
 
 def test_georeference_by_transform_gcps_or_none(write_raster: Write, pixels: np.ndarray) -> None:

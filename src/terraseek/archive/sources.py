@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,8 +35,11 @@ from ..geo import (
 )
 from ..images import IMAGE_SUFFIXES, check_image, decode_image, printable, read_image
 from ..typing import ImageArray
+from .folder import BandFiles, group_by_band, look_into
 
 __all__ = ["Source", "dataset_sources", "find_sources", "record_id"]
+
+logger = logging.getLogger(__name__)
 
 # Part of every state: raising it makes each source be read again, for when the same file gives other pixels.
 _PIPELINE = 2
@@ -169,11 +172,14 @@ def find_sources(
 ) -> Iterator[Source | Refused]:
     """All sources that `paths` name: files, folders with everything below them, STAC documents (`.json`) and APIs.
 
+    STAC documents inside a folder are not followed: they may describe the very files that lie beside them, and a folder
+    may hold any other JSON. Where there are some, a warning names one.
+
     Args:
         paths: sources, and what was refused already, pass through unchanged. Links to folders inside folders are not
             followed.
         bands: where band names are declared, files of a folder that end in them (``..._B04.tif``, ``..._B03.tif``)
-            are one scene.
+            are one scene, which is refused where one of them has no file.
         kind: what files are taken for, see `Source`.
         web: the hosts that files, documents and APIs may be read from; by default none.
         query: what a STAC API is asked for.
@@ -231,63 +237,27 @@ def dataset_sources(dataset: ImageDataset, split: str | None = None) -> Iterator
 def _folder_sources(
     folder: Path, bands: Sequence[str], kind: Literal["auto", "image", "scene"]
 ) -> Iterator[Source | Refused]:
-    files: list[Path] = []
-    for found in _files_below(folder):
-        if isinstance(found, Refused):
-            yield found
-        else:
-            files.append(found)
-    files.sort()
-    scenes, grouped = _group_by_band(files, bands)
-    for first in files:
+    found = look_into(folder)
+    yield from found.refused
+    if document := found.stac_document():
+        logger.warning(
+            "%s holds STAC documents, which are not added with their folder: add %s by its own name",
+            printable(folder),
+            printable(document),
+        )
+    scenes, grouped = group_by_band(found.files, bands)
+    for first in found.files:
         if first in scenes:
-            prefix, stack = scenes[first]
-            yield Source(href=str(_resolved(prefix)), files=stack, kind="scene", properties={"files": _names(stack)})
+            yield _band_source(scenes[first])
         elif first not in grouped:
             yield Source.of_file(first, kind=kind)
 
 
-def _files_below(folder: Path) -> Iterator[Path | Refused]:
-    """Files by whose suffix something to read may be in them, at any depth; folders that cannot be read as refused.
-
-    Hidden files and folders are passed over. Links to folders are not followed: they may lead in circles.
-    """
-    known = IMAGE_SUFFIXES | RASTER_SUFFIXES
-    waiting = [folder]
-    while waiting:  # a stack of one's own: pathlib recurses, and folders may be deeper than Python's stack
-        inside = waiting.pop()
-        try:
-            with os.scandir(inside) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(inside / entry.name)
-                    elif Path(entry.name).suffix.lower() in known:
-                        yield inside / entry.name
-        except OSError as error:
-            yield Refused(source=printable(inside), reason=f"this folder cannot be read ({error.strerror or error})")
-
-
-def _group_by_band(
-    files: Sequence[Path], bands: Sequence[str]
-) -> tuple[dict[Path, tuple[Path, dict[str, Path]]], set[Path]]:
-    """Scenes of one file per band, by their first file, and all files that belong to such scenes.
-
-    Files of other bands (``..._B05.tif`` beside the declared B04, B03 and B02) share the start of the name and belong
-    to the scene without being read.
-    """
-    groups: dict[Path, dict[str, Path]] = {}
-    for path in files:
-        for band in bands:
-            if path.stem.endswith(f"_{band}"):
-                groups.setdefault(path.with_name(path.stem.removesuffix(f"_{band}")), {})[band] = path
-    complete = {prefix: found for prefix, found in groups.items() if len(found) == len(set(bands))}
-    members = {path: path.with_name(path.stem.rpartition("_")[0] or path.name) for path in files}
-    grouped = {path for path, prefix in members.items() if prefix in complete}
-    first_of = {members[path]: path for path in reversed(files) if path in grouped}
-    scenes = {first: (prefix, {band: complete[prefix][band] for band in bands}) for prefix, first in first_of.items()}
-    return scenes, grouped
+def _band_source(scene: BandFiles) -> Source | Refused:
+    href = str(_resolved(scene.prefix))
+    if scene.missing:
+        return Refused(source=printable(href), reason=scene.describe_missing())
+    return Source(href=href, files=scene.files, kind="scene", properties={"files": _names(scene.files)})
 
 
 def _web_sources(

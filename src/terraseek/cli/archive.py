@@ -92,7 +92,9 @@ def add(
     uri: Uri,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders, image files, GeoTIFFs, STAC documents (.json); https:// addresses."),
+        typer.Argument(
+            help="Folders, image files, GeoTIFFs, STAC documents (.json, each by its name); https:// addresses."
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="A labelled data set in place of sources; its name, see `terraseek data list`.")
@@ -281,11 +283,7 @@ def _show_ingest(report: IngestReport, collection: str, *, dry_run: bool, as_jso
         if report.declared is not None:
             say_declared(collection, report.declared)
     if report == type(report)():
-        say(
-            "nothing was found to add: in folders, images and scenes are known by their suffix; a STAC document is "
-            "added by its own name",
-            to=stderr,
-        )
+        say("nothing was found to add: in folders, images and scenes are known by their suffix", to=stderr)
 
 
 @app.command(no_args_is_help=True)

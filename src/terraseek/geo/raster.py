@@ -293,16 +293,20 @@ def find_bands(raster: Raster, bands: Sequence[str]) -> tuple[int, ...]:
     Raises:
         UsageError: the raster has no such band; the message lists those it has.
     """
-    found = []
-    for band in bands:
-        if band in raster.band_names:
-            found.append(raster.band_names.index(band))
-        elif band.isdecimal() and 1 <= int(band) <= len(raster.band_names):
-            found.append(int(band) - 1)
-        else:
-            has = ", ".join(raster.band_names)
-            raise UsageError(f"{raster.name} has no band {printable(band)!r}; it has {printable(has)}")
-    return tuple(found)
+    found = [_find_band(raster, band) for band in bands]
+    missing = [repr(printable(band)) for band, at in zip(bands, found, strict=True) if at is None]
+    if missing:
+        what = f"band{'s' * (len(missing) > 1)} {', '.join(dict.fromkeys(missing))}"
+        raise UsageError(f"{raster.name} has no {what}; it has {printable(', '.join(raster.band_names))}")
+    return tuple(at for at in found if at is not None)
+
+
+def _find_band(raster: Raster, band: str) -> int | None:
+    if band in raster.band_names:
+        return raster.band_names.index(band)
+    if band.isdecimal() and 1 <= int(band) <= len(raster.band_names):
+        return int(band) - 1
+    return None
 
 
 _COLOURS = {
