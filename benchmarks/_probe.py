@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from _study import MEASURES, Setting, Store, summary
+from _study import BEFORE, MEASURES, Setting, Store, options_of, summary
 from terraseek.data import hash_splits
-from terraseek.losses import EmbeddingQueue, LabelStatistics, build_loss, resolve_options
+from terraseek.losses import EmbeddingQueue, LabelStatistics, build_loss
 from terraseek.metrics import EmbeddingSet, evaluate_retrieval
 from terraseek.training import SamplerConfig, build_sampler
 
@@ -76,7 +76,7 @@ def load_features(root: Path, name: str) -> Features:
 def config_of(data: Features, setting: Setting, seed: int, split: str) -> dict[str, Any]:
     """All that the outcome depends on, defaults resolved."""
     frozen = setting.loss == "frozen"
-    options = {} if frozen else resolve_options(setting.loss, setting.options)
+    options = {} if frozen else options_of(setting.loss, setting.options)
     if setting.loss == "sndl" and "memory" not in setting.options:
         options["memory"] = len(data.parts["train"][1])  # one slot per training sample, as published
     return {
@@ -118,7 +118,8 @@ def train_and_score(data: Features, config: dict[str, Any]) -> dict[str, Any]:
     head = nn.Sequential(
         nn.Linear(features.shape[1], schedule["hidden"]), nn.ReLU(), nn.Linear(schedule["hidden"], dim)
     )
-    loss = build_loss(config["loss"], LabelStatistics.from_labels(labels), dim, **config["options"])
+    options = {**BEFORE.get(config["loss"], {}), **config["options"]}
+    loss = build_loss(config["loss"], LabelStatistics.from_labels(labels), dim, **options)
     parameters = [*head.parameters(), *loss.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=schedule["lr"], weight_decay=schedule["weight_decay"], fused=True)
     queue = EmbeddingQueue(config["queue"], dim, labels.shape[1]) if config["queue"] else None

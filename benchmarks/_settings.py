@@ -71,6 +71,7 @@ ABLATION = [
     macl("beta -0.3", beta=-0.3),
     macl("beta 1", beta=1.0),
     macl("fading 0", fading=0.0),
+    macl("fading by rarity", fading_by="rarity"),
     macl("alpha 0, fading kept", alpha=1e-6, fading=9e5),
     macl("DTS off, gamma 1 (MulSupCon at 0.1)", alpha=0.0, beta=0.0, gamma=1.0),
     macl("overlap jaccard", overlap="jaccard"),

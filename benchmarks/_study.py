@@ -13,12 +13,24 @@ from typing import Any
 
 import numpy as np
 
+from terraseek.losses import resolve_options
+
 MEASURES = ("mAP", "nDCG@100(jaccard)", "nDCG@100(count)", "macro-AP", "6 rarest AP")
 MEAN = "mean of four"
 COLUMNS = (*MEASURES, MEAN)
+# Options that are younger than kept runs, and what was done before there was a choice: left out of a run's
+# configuration where they say just that, so that the runs stay valid.
+BEFORE: Mapping[str, Mapping[str, Any]] = {"macl": {"fading_by": "jaccard"}}
 _BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
 # Two-sided 95 % quantiles of Student's t by the number of pairs.
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+
+
+def options_of(loss: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A loss's options, defaults written out, as they stand in the configuration of a kept run."""
+    before = BEFORE.get(loss, {})
+    resolved = resolve_options(loss, options)
+    return {name: value for name, value in resolved.items() if name not in before or value != before[name]}
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,18 @@ def test_defaults_written_out_are_the_same_run() -> None:
         assert key_of(other) != key_of(bare)
 
 
+def test_an_option_younger_than_kept_runs_is_left_out_where_it_changes_nothing() -> None:
+    data = features()
+
+    def config(**options: Any) -> dict[str, Any]:
+        return _probe.config_of(data, quick(Setting("x", "macl", options)), 0, "val")
+
+    before, after = config(fading_by="jaccard"), config(fading_by="rarity")
+    assert "fading_by" not in before["options"]
+    assert after["options"]["fading_by"] == "rarity"
+    assert _probe.train_and_score(data, before) != _probe.train_and_score(data, after)
+
+
 def test_weighted_is_written_out_as_eta() -> None:
     assert resolve_options("macl", {"weighted": True})["eta"] == 1.0
     assert resolve_options("macl", {"weighted": True, "eta": 0.3})["eta"] == 0.3

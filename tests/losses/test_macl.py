@@ -42,6 +42,11 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
     def jaccard(i: int, j: int) -> float:
         return len(sets[i] & sets[j]) / max(len(sets[i] | sets[j]), 1)
 
+    def faded(i: int, j: int) -> float:
+        if cfg.fading_by == "jaccard" or not sets[i] | sets[j]:
+            return jaccard(i, j)
+        return sum(rho[c] for c in sets[i] & sets[j]) / sum(rho[c] for c in sets[i] | sets[j])
+
     def in_batch(i: int, c: int) -> float:
         counts = [sum(k in sets[j] for j in range(n) if j != i) for k in range(len(rho))]
         present = sorted(count for count in counts if count)
@@ -85,7 +90,7 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
             if cfg.dts == "anchor":
                 up[a] = down[a] = mean_tau
             up[a], down[a] = up[a] or cfg.temperature, down[a] or cfg.temperature
-        presence = {a: max(0.05, 1 - cfg.fading * cfg.alpha * jaccard(i, a)) for a in others}
+        presence = {a: max(0.05, 1 - cfg.fading * cfg.alpha * faded(i, a)) for a in others}
         log_denominator = torch.log(sum(presence[a] * math.e ** (unit[i] @ unit[a] / down[a]) for a in others))
         divisor = {"sum_w": sum(w.values()), "count": len(positives), "none": 1}[cfg.normalisation]
         for p in positives:
@@ -104,6 +109,7 @@ CONFIGS = st.fixed_dictionaries(
         "beta": st.sampled_from([-0.5, 0.0, 0.5]),
         "overlap": st.sampled_from(["jaccard", "recall"]),
         "fading": st.sampled_from([0.0, 0.5, 2.0]),
+        "fading_by": st.sampled_from(["jaccard", "rarity"]),
         "dts": st.sampled_from(["both", "numerator", "denominator", "anchor"]),
         "anchor_rarity": st.sampled_from(["mean", "max"]),
         "temperature": st.sampled_from([0.1, 0.5]),
@@ -193,11 +199,33 @@ def test_rare_shared_labels_get_more_weight() -> None:
     assert weight[0, 2].item() == pytest.approx(9 * weight[0, 1].item())
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 9), st.integers(1, 5), st.integers(0, 1000))
+def test_fading_by_rarity_is_by_jaccard_where_all_labels_are_equally_rare(n: int, c: int, seed: int) -> None:
+    embeddings, labels = batch(n, c, seed)
+    even = LabelStatistics.from_labels(torch.eye(c).long())
+    for options, known in (({}, even), ({"gamma": 0.0}, statistics(c, seed))):
+        by_jaccard, by_rarity = (MACLLoss(known, fading_by=name, **options) for name in ("jaccard", "rarity"))
+        torch.testing.assert_close(by_rarity(embeddings, labels), by_jaccard(embeddings, labels))
+    without = [MACLLoss(statistics(c, seed), alpha=0.0, fading_by=name) for name in ("jaccard", "rarity")]
+    torch.testing.assert_close(*(loss(embeddings, labels) for loss in without))
+
+
+def test_what_differs_in_a_rare_label_hardly_fades_by_rarity() -> None:
+    train = torch.tensor([[1, 1, 0]] * 9 + [[0, 0, 1]])
+    loss = MACLLoss(LabelStatistics.from_labels(train), gamma=1.0, fading_by="rarity")
+    labels = torch.tensor([[1, 0, 1], [1, 0, 0], [0, 1, 1], [1, 0, 1]])
+    faded = loss._fading_overlap(loss._pairs(torch.randn(4, 4), labels, *[None] * 4))
+    # Rarities 1, 1, 9: sharing the frequent label is 1 of 10, sharing the rare one 9 of 11; by count, 1/2 and 1/3.
+    assert faded[0].tolist() == pytest.approx([1, 1 / 10, 9 / 11, 1])
+
+
 def test_labels_never_seen_and_empty_sets_stay_finite() -> None:
     labels = torch.tensor([[0, 0, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]])
-    for plr in ("off", "label", "pair", "in-batch"):
+    for plr, fading_by in itertools.product(("off", "label", "pair", "in-batch"), ("jaccard", "rarity")):
         embeddings = torch.randn(4, 5).requires_grad_()
-        loss = MACLLoss(LabelStatistics.from_labels([[1, 0, 0], [1, 1, 0]]), plr=plr)(embeddings, labels)
+        statistics = LabelStatistics.from_labels([[1, 0, 0], [1, 1, 0]])
+        loss = MACLLoss(statistics, plr=plr, fading_by=fading_by)(embeddings, labels)
         loss.backward()
         assert torch.isfinite(loss)
         assert embeddings.grad is not None
@@ -231,6 +259,7 @@ def test_weighted_variant_is_eta_one_unless_told_otherwise() -> None:
         ({"gamma": -1.0}, "gamma is -1.0"),
         ({"kappa": 0.5}, "kappa is 0.5"),
         ({"fading": -1.0}, "fading is -1.0"),
+        ({"fading_by": "rare"}, "fading_by is 'rare', allowed are 'jaccard', 'rarity'"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"temperature": 2.0}, "temperature is 2.0"),
         ({"temperature_min": -1.0}, "temperature_min"),

@@ -22,6 +22,7 @@ Aggregation = Literal["sum", "mean"]
 Scaling = Literal["both", "numerator", "denominator", "anchor"]
 AnchorRarity = Literal["mean", "max"]
 Overlap = Literal["jaccard", "recall"]
+FadingBy = Literal["jaccard", "rarity"]
 Positives = Literal["any", "jaccard"]
 Normalisation = Literal["sum_w", "count", "none"]
 Over = Literal["labels", "anchors"]
@@ -51,6 +52,9 @@ class MACLConfig:
         fading: how fast overlapping samples fade from the denominator, where they weigh
             max(0.05, 1 - fading alpha J): what shares most labels is hardly a negative. It goes with alpha, so that
             alpha 0 switches all adaptation to overlap off; 0 keeps all at full weight.
+        fading_by: J in that weight: the "jaccard" index, or "rarity", the Jaccard index in which every label counts by
+            its rarity in the training split (`gamma`, `kappa`), so that what shares only frequent labels and differs in
+            a rare one stays a negative: better for rare labels, a little worse for the number of shared ones.
         dts: where the scaled temperature stands: in "both" numerator and denominator, in the "numerator" or
             "denominator" alone, or as one temperature per "anchor", the mean over its positives.
         anchor_rarity: the anchor's rarity is the "mean" or the "max" over its labels.
@@ -75,6 +79,7 @@ class MACLConfig:
     beta: float = 0.5
     overlap: Overlap = "recall"
     fading: float = 1.8
+    fading_by: FadingBy = "jaccard"
     dts: Scaling = "both"
     anchor_rarity: AnchorRarity = "mean"
     temperature_min: float = 0.01
@@ -90,6 +95,7 @@ class MACLConfig:
             "plr": Reweighting,
             "aggregation": Aggregation,
             "overlap": Overlap,
+            "fading_by": FadingBy,
             "dts": Scaling,
             "anchor_rarity": AnchorRarity,
             "positives": Positives,
@@ -134,8 +140,10 @@ class MACLLoss(ContrastiveLoss):
         with J the Jaccard overlap, f_c the frequency of label c among the anchor's references (`plr` "label": in the
         training split), o the overlap (`overlap`: the share of the anchor's labels that a has too, or J), phi `fading`
         (what shares labels is less of a negative), and r_i the mean over the anchor's labels of log rho_c, taken from
-        the training split and scaled to 0..1 (0 throughout when all labels are equally rare). The loss is the mean of
-        L_i in which an anchor counts once for each of its labels that has positives (`over`).
+        the training split and scaled to 0..1 (0 throughout when all labels are equally rare). With `fading_by` "rarity"
+        J is, in v alone, :math:`\sum_{c \in y_i \cap y_a} \rho_c / \sum_{c \in y_i \cup y_a} \rho_c` with rho from the
+        training split. The loss is the mean of L_i in which an anchor counts once for each of its labels that has
+        positives (`over`).
 
     Source:
         arXiv 2512.16294 states the two ideas, pairwise label reweighting (PLR) and dynamic temperature scaling (DTS),
@@ -208,7 +216,7 @@ class MACLLoss(ContrastiveLoss):
             weight_NM = self.pair_weights(pairs, positive_NM)
             numerator, denominator = self.temperatures(pairs, positive_NM)
             rate = config.fading * config.alpha
-            presence_NM = (1 - rate * pairs.jaccard_NM).clamp_min_(_LEAST_PRESENCE).log_() if rate else None
+            presence_NM = (1 - rate * self._fading_overlap(pairs)).clamp_min_(_LEAST_PRESENCE).log_() if rate else None
             count_N = positive_NM.sum(1)
             normaliser_N = {"sum_w": None, "count": count_N, "none": torch.ones_like(count_N)}[config.normalisation]
             say_N = (count_N > 0).to(weight_NM.dtype)
@@ -224,6 +232,16 @@ class MACLLoss(ContrastiveLoss):
             normaliser_N=normaliser_N,
         )
         return (loss_N * say_N).sum() / say_N.sum().clamp_min(1)
+
+    def _fading_overlap(self, pairs: Pairs) -> Tensor:
+        """How far each reference fades from the denominator: 0 where nothing is shared, 1 where all is, (N, M)."""
+        if self.config.fading_by == "jaccard":
+            return pairs.jaccard_NM
+        rarity_NC = pairs.labels_NC * self.rarity_C.to(pairs.labels_NC.dtype)
+        shared_NM = rarity_NC @ pairs.ref_labels_MC.T
+        size_N1, size_M = rarity_NC.sum(1, keepdim=True), pairs.ref_labels_MC @ self.rarity_C.to(pairs.labels_NC.dtype)
+        # Sums of rarities may be far below 1: only an empty union is kept from 0 / 0.
+        return shared_NM / (size_N1 + size_M - shared_NM).clamp_min_(torch.finfo(shared_NM.dtype).tiny)
 
     @property
     def _over_labels(self) -> bool:
