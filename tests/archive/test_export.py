@@ -15,6 +15,7 @@ from pystac import STACObjectType
 
 from terraseek.archive import Archive, Filter, ModelIdentity, Record, export_archive, import_archive
 from terraseek.archive.hilbert import hilbert_distance
+from terraseek.archive.stac import record_from_item, stac_item
 from terraseek.errors import ConfigError, CorruptError, DatasetError, ModelMismatchError, NotFoundError, UsageError
 
 
@@ -46,6 +47,15 @@ def test_what_is_exported_and_imported_gives_the_same_answers(special, tmp_path,
         assert (one.ids, one.scores, one.matched) == (two.ids, two.scores, two.matched)
     import_archive(again, path)
     assert len(again) == 303
+
+
+def test_older_stac_exports_bring_the_state_of_sources_as_a_plain_property() -> None:
+    record = Record(id="a", source="s", properties={"source_state": "f00", "gsd": 10})
+    item = stac_item(record, np.zeros(2), ModelIdentity(fingerprint="f", dim=2))
+    assert record_from_item(item) == record
+    item["properties"]["source_state"] = item["properties"].pop("terraseek:properties")["source_state"]
+    assert record_from_item(item) == record
+    assert record.shown_properties == {"gsd": 10}
 
 
 def test_geoparquet_follows_the_specification(special, tmp_path) -> None:

@@ -289,6 +289,24 @@ def test_export_and_import_give_the_same_answers(
     query = ("--image", pictures / "roof1.png", "-k", 12, "--json")
     first, second = (run("search", uri, *query).json["hits"] for uri in (archive, copy))
     assert [hit["id"] for hit in first] == [hit["id"] for hit in second]
+    # What an ingest knows its sources by came along.
+    assert run("archive", "add", copy, pictures, "--json").json["unchanged"] == 12
+
+
+def test_what_only_an_ingest_reads_is_shown_nowhere(run: Run, archive: Path, tmp_path: Path) -> None:
+    for form in ("--json", "--geojson", "--csv"):
+        told = run("search", archive, "-k", 3, form)
+        assert (told.code, "source_state" in told.out) == (0, False)
+    for suffix in (".csv", ".geojson"):
+        assert run("archive", "export", archive, tmp_path / f"all{suffix}").code == 0
+        assert "source_state" not in (tmp_path / f"all{suffix}").read_text()
+    run("archive", "export", archive, tmp_path / "all.json")
+    [item, *_] = json.loads((tmp_path / "all.json").read_text())["features"]
+    assert "source_state" not in item["properties"]
+    assert item["properties"]["terraseek:properties"].keys() == {"source_state"}
+    told = run("search", archive, "--where", "source_stat = 'x'")
+    assert "no record has the property 'source_stat'" in told.err
+    assert "source_state" not in told.err
 
 
 def test_export_writes_the_format_that_is_asked_for(run: Run, archive: Path, tmp_path: Path) -> None:

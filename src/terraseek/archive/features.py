@@ -18,7 +18,10 @@ __all__ = ["datetime_text", "record_feature", "record_mapping", "write_collectio
 
 
 def record_mapping(record: Record) -> dict[str, Any]:
-    """A record as JSON values but for its thumbnail; what it does not have is null or empty, never left out."""
+    """A record as JSON values but for its thumbnail; what it does not have is null or empty, never left out.
+
+    Properties that only an ingest reads are left out, so this is not the whole of a record.
+    """
     return {
         "id": record.id,
         "source": record.source,
@@ -29,7 +32,7 @@ def record_mapping(record: Record) -> dict[str, Any]:
         "predicted": dict(record.predicted),
         "caption": record.caption,
         "bbox": None if record.bbox is None else list(record.bbox),
-        "properties": dict(record.properties),
+        "properties": record.shown_properties,
     }
 
 

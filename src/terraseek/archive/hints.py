@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from ..images import printable
 from ..registry import nearest
 from .filters import Filter
+from .record import INTERNAL_PROPERTIES
 from .snapshot import Snapshot
 from .values import values_of
 from .where import RECORD_FIELDS
@@ -66,7 +67,7 @@ def _missing_properties(snapshot: Snapshot, condition: Filter) -> Iterator[str]:
 
 def _property_names(snapshot: Snapshot) -> set[str]:
     texts = pc.unique(snapshot.column("properties")).to_pylist()
-    return {name for text in texts for name in json.loads(text)}
+    return {name for text in texts for name in json.loads(text)} - INTERNAL_PROPERTIES
 
 
 def _line(what: str, name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from ..errors import ImageError, NotFoundError, TerraseekError
 from ..geo import ChipConfig, Raster, Window, iter_chips, plan_windows
 from ..images import AS_RASTER, stretch_to_8bit, thumbnail
 from ..typing import ImageArray
-from .record import CONTROL, Record
+from .record import CONTROL, SOURCE_STATE, Record
 from .sources import Source, record_id
 
 __all__ = ["Piece", "count_pieces", "read_pieces", "reason_of"]
@@ -54,7 +54,7 @@ def read_pieces(
         UsageError: a declared band is not there, or what is known of the source makes no record.
     """
     _check_name(source)
-    known = {"source_state": state, **source.properties}
+    known = {**source.properties, SOURCE_STATE: state}
     whole = record_id(source, collection, 1, None)
     if source.is_image and wanted is not None and not wanted(whole):
         return

@@ -15,12 +15,16 @@ from shapely.geometry.base import BaseGeometry
 from ..errors import UsageError
 from .footprint import Bbox, bbox_of, on_globe
 
-__all__ = ["DEFAULT_COLLECTION", "Record", "Window", "check_collection"]
+__all__ = ["DEFAULT_COLLECTION", "INTERNAL_PROPERTIES", "SOURCE_STATE", "Record", "Window", "check_collection"]
 
 Window = tuple[int, int, int, int]
 """(column, row, width, height) in pixels of the source."""
 
 DEFAULT_COLLECTION = "default"
+SOURCE_STATE = "source_state"
+"""The property that keeps the state a record's source was in; by it the next ingest knows what it need not read."""
+INTERNAL_PROPERTIES = frozenset({SOURCE_STATE})
+"""Properties that travel with a record and say nothing to anybody but an ingest."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAX_ID = 1024
 MAX_THUMBNAIL = 1 << 20
@@ -97,6 +101,11 @@ class Record:
     def bbox(self) -> Bbox | None:
         """(west, south, east, north) of the footprint, west > east across the antimeridian; None without one."""
         return None if self.footprint is None else bbox_of(self.footprint)
+
+    @property
+    def shown_properties(self) -> dict[str, Any]:
+        """The properties without those that only an ingest reads, as results and tables show them."""
+        return {name: value for name, value in self.properties.items() if name not in INTERNAL_PROPERTIES}
 
 
 def check_collection(name: object) -> None:

@@ -21,7 +21,7 @@ from .archive import Archive
 from .batches import BATCH, Batch, UniqueIds, vectors_of
 from .features import datetime_text, record_feature, write_collection
 from .manifest import ModelIdentity
-from .record import DEFAULT_COLLECTION, Record
+from .record import DEFAULT_COLLECTION, INTERNAL_PROPERTIES, Record
 
 __all__ = ["read_items", "record_from_item", "stac_item", "write_stac"]
 
@@ -35,9 +35,10 @@ def stac_item(record: Record, vector_D: FloatArray, model: ModelIdentity) -> dic
     """A record as a STAC 1.0 Item with its vector."""
     feature = record_feature(record)
     fields = {name: feature["properties"][name] for name in _OWN}
-    properties = {key: value for key, value in record.properties.items() if not _is_taken(key)}
+    apart = {key for key in record.properties if _is_taken(key)} | INTERNAL_PROPERTIES
+    properties = {key: value for key, value in record.properties.items() if key not in apart}
     properties |= {"terraseek:" + name: value for name, value in fields.items() if value not in (None, [], {})}
-    taken = {key: value for key, value in record.properties.items() if _is_taken(key)}
+    taken = {key: value for key, value in record.properties.items() if key in apart}
     if taken:
         properties["terraseek:properties"] = taken
     properties["datetime"] = None if record.datetime is None else datetime_text(record.datetime)

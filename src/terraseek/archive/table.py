@@ -40,7 +40,7 @@ def record_cells(record: Record) -> dict[str, object]:
     values["labels"] = joined(record.labels)
     values["predicted"] = scored_labels(record.predicted)
     values["window"] = " ".join(map(str, record.window or ()))
-    values["properties"] = json.dumps(values["properties"], ensure_ascii=False) if record.properties else ""
+    values["properties"] = json.dumps(values["properties"], ensure_ascii=False) if values["properties"] else ""
     return {name: safe_cell(values[name]) for name in RECORD_CELLS}
 
 
