@@ -273,6 +273,7 @@ def test_a_deep_geometry_is_one_clear_line(run: Run, archive: Path, tmp_path: Pa
         (("--where", "cloud_cover <"), "where"),
         (("--labels-any", "baech"), "baech"),
         (("--weight", "text"), "--weight"),
+        (("--weight", "image=2"), "image has a weight and the search has no image"),
         (("--within", "nowhere.geojson"), "nowhere.geojson"),
         (("--image", "nowhere.png"), "nowhere.png"),
     ],

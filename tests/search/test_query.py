@@ -35,6 +35,8 @@ def test_one_stands_for_a_list() -> None:
         ({"mode": "exakt"}, "did you mean 'exact'"),
         ({"weights": {"images": 1.0}}, "did you mean 'image'"),
         ({"weights": {"image": float("nan")}}, "weight of image is nan"),
+        ({"weights": {"image": 2}}, "image has a weight and the search has no image: there is nothing to weigh"),
+        ({"text": "a", "like": "b", "weights": {"text": 1, "vector": 2}}, "has no vector: there is text and like"),
         ({"negative_weight": -1}, "negative_weight is -1"),
         ({"diversity": 1.5, "like": "a"}, "diversity is 1.5"),
         ({"diversity": 0.5}, "diversity needs an example"),

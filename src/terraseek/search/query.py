@@ -44,7 +44,7 @@ class Query(Filter):
         combine: "mean" searches once with the mean of all examples; "max" gives each record the score of the example
             that it resembles most ("any of these").
         weights: how much "image", "text", "vector" and "like" count beside each other in the mean, 1 each by default;
-            a negative weight moves away.
+            a negative weight moves away. What has a weight has to be there.
         negative_weight: how far to move away from `not_like` (Rocchio's gamma, beside 1 for what is looked for).
         feedback: "rocchio" or "logistic" takes `like` and `not_like` as marks on the hits of the search by `image`,
             `text` and `vector`, which they move; without those three the mean of `like` is the search. None takes
@@ -102,6 +102,7 @@ class Query(Filter):
             raise QueryError("combine 'max' takes no not_like, no weights and no feedback; they need 'mean'")
         if self.feedback is not None:
             self._check_feedback()
+        self._check_weights()
         if self.diversity and self.after is not None:
             raise QueryError("a search with diversity has one page; ask for a larger k instead of after")
         if self.diversity and not self.has_examples:
@@ -117,6 +118,13 @@ class Query(Filter):
             raise QueryError("feedback weighs what is marked by itself; leave out the weight of like, or feedback")
         if self.feedback == "logistic" and self.negative_weight != GAMMA:
             raise QueryError("negative_weight is Rocchio's, logistic feedback has none; leave one of them out")
+
+    def _check_weights(self) -> None:
+        given = [side for side in SIDES if getattr(self, side) is not None and len(getattr(self, side))]
+        for side in self.weights:
+            if side not in given:
+                there = f"there is {' and '.join(given)}" if given else "there is nothing to weigh"
+                raise QueryError(f"{side} has a weight and the search has no {side}: {there}")
 
     @property
     def has_examples(self) -> bool:
