@@ -16,7 +16,7 @@ from PIL import Image
 from typer.main import get_command
 
 from terraseek.archive import Archive, Record
-from terraseek.cli import app
+from terraseek.cli.app import app
 from terraseek.data import DATASETS, synthesize
 
 from ..archive.test_ingest import noise, save_scene

@@ -121,7 +121,7 @@ def test_torch_stays_on_the_training_path() -> None:
 
 def test_search_path_does_not_load_torch() -> None:
     code = (
-        "import sys, terraseek, terraseek.search, terraseek.archive, terraseek.encoders, terraseek.cli;"
+        "import sys, terraseek, terraseek.search, terraseek.archive, terraseek.encoders, terraseek.cli.app;"
         "heavy = {'torch', 'lightning', 'scipy', 'matplotlib', 'openpyxl'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
