@@ -345,3 +345,17 @@ def test_precision_follows_the_processor(tiny_recipe: Recipe, monkeypatch: pytes
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert resolve_precision(config) == "bf16-mixed"
     assert resolve_precision(dataclasses.replace(config, precision="32-true")) == "32-true"
+
+
+def test_a_precision_that_was_chosen_by_itself_is_told_once(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    recipe = changed(changed(tiny_recipe, "trainer", epochs=1), "trainer", precision="auto")
+    train(recipe, tmp_path / "auto")
+    [told] = [record for record in caplog.records if "precision" in record.getMessage()]
+    assert (told.levelname, "trains in bf16-mixed" in told.getMessage()) == ("WARNING", True)
+    assert json.loads((tmp_path / "auto" / "run.json").read_text())["machine"]["precision"] == "bf16-mixed"
+    caplog.clear()
+    train(changed(recipe, "trainer", precision="32-true"), tmp_path / "full")
+    assert "precision" not in caplog.text

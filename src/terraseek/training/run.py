@@ -172,6 +172,7 @@ def _begin(
     plan = make_plan(recipe, dataset, Path(recipe.data.cache or cache or out / "pixels"))
     # Only now is the recipe known to make sense: a run folder that it had taken would refuse the mended one.
     _take_folder(out, recipe, resume)
+    _tell_precision(recipe.trainer)
     with _quiet():
         trainer = _trainer(recipe, plan, out, progress, on_epoch)
     record = run_record(recipe, dataset, plan.data, resolve_precision(recipe.trainer))
@@ -229,6 +230,17 @@ def _take_folder(out: Path, recipe: Recipe, resume: bool) -> None:
     if not resume:
         out.mkdir(parents=True, exist_ok=True)
         (out / _RECIPE).write_text(to_toml(recipe), encoding="utf-8")
+
+
+@rank_zero_only
+def _tell_precision(config: TrainerConfig) -> None:
+    """Say what "auto" chose where that is not full precision: on another processor the recipe gives other numbers."""
+    chosen = resolve_precision(config)
+    if config.precision == "auto" and chosen != "32-true":
+        _log.warning(
+            'trainer.precision is "auto", this machine trains in %s; "32-true" is slower and the same on every machine',
+            chosen,
+        )
 
 
 @rank_zero_only

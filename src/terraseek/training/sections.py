@@ -208,7 +208,7 @@ class TrainerConfig:
     Attributes:
         epochs: passes over the training split.
         precision: "auto" takes bf16-mixed where the processor computes in bfloat16, else 32-true: bfloat16 that a CPU
-            only emulates is slower than float32.
+            only emulates is slower than float32. A warning says so where it is not 32-true.
         accelerator: "auto" takes a GPU where there is one.
         devices: processes, one per GPU (or per CPU share); above 1 they train as one (DDP).
         threads: CPU threads per process; 0 leaves torch's choice.
