@@ -164,6 +164,23 @@ def test_files_that_cannot_be_read_are_named_and_dropped_by_repair(filled: Archi
     assert fresh.verify().ok
 
 
+def test_where_lance_panics_it_is_damage_too(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.declare("a")
+
+    class PanicException(BaseException):
+        """As Lance's own, which cannot be imported."""
+
+    def panics(*_: Any) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr("terraseek.archive.declaration_table.open_table", panics)
+    with pytest.raises(CorruptError, match="archive repair"):
+        archive.declarations()
+    with pytest.raises(CorruptError, match="archive repair"):
+        archive.compact()
+    assert [problem.kind for problem in archive.verify().problems] == ["declaration"]
+
+
 def test_a_declaration_of_a_newer_version_is_no_damage(archive: Archive) -> None:
     DeclarationTable(archive.uri, archive.connection).write("a", DECLARED)
     from terraseek.archive import declaration_table

@@ -111,7 +111,7 @@ def test_declared_anew_each_source_is_embedded_again_when_it_is_next_added(
     assert run(archive, scene, coarse) == IngestReport(added=2, removed=6, declared=anew)
     assert archive.declarations() == {"default": anew}
     # The picture is looked at again, and not embedded.
-    assert run(archive, [scene, more, picture]) == IngestReport(added=1, removed=2, unchanged=1)
+    assert run(archive, [scene, more, picture]) == IngestReport(added=1, removed=2, unchanged=2)
     assert run(archive, [scene, more, picture]) == IngestReport(unchanged=3)
 
 
@@ -178,7 +178,7 @@ def test_killed_between_declaration_and_chips_the_next_add_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(archive, "add", killed)
+        broken.setattr("terraseek.archive.archive.merge", killed)
         with pytest.raises(KeyboardInterrupt):
             local(archive, scene, IngestOptions(chip=GIVEN))
     assert (len(archive), archive.declarations()) == (0, {"default": DECLARED})
@@ -215,6 +215,38 @@ def test_of_two_ingests_with_other_settings_the_second_to_commit_is_refused(
     assert len(archive) == 0
 
 
+def redeclaring(archive: Archive, after: int) -> FakeEncoder:
+    """An encoder during whose work, after so many images, somebody declares the default collection anew."""
+
+    class Slow(FakeEncoder):  # type: ignore[misc, valid-type]
+        def encode_images(self, images: Any) -> Any:
+            if self.encoded >= after:
+                Archive.open(archive.uri).declare("default", {"size": 64}, redeclare=True)
+            return super().encode_images(images)
+
+    return Slow()
+
+
+def test_an_ingest_beside_which_its_collection_is_declared_anew_ends(archive: Archive, tmp_path: Path) -> None:
+    scene = save_scene(tmp_path / "scene.tif", noise(128, 128))
+    options = IngestOptions(chip=GIVEN, batch_size=4, commit_size=4)
+    with pytest.raises(UsageError, match="declared with size=64, not size=32"):
+        ingest(archive, redeclaring(archive, 8), scene, options)
+    before = len(archive)
+    assert before < 16  # nothing of what was cut by the former settings came after
+    assert local(archive, scene) == IngestReport(added=4, removed=before)
+
+
+def test_nor_are_chips_of_the_cluster_committed_once_their_collection_is_declared_anew(
+    archive: Archive, scene: Path, worked: list[str]
+) -> None:
+    archive.declare("default", GIVEN)
+    with pytest.raises(UsageError, match="declared with size=64, not size=32"):
+        ingest_on_ray(archive, lambda: redeclaring(archive, 0), scene)
+    assert len(archive) == 0
+    assert on_ray(archive, scene) == IngestReport(added=2)
+
+
 def test_an_archive_of_an_older_release_is_declared_by_the_next_add_and_says_so(
     run: Any, archive: Archive, scene: Path, picture: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,7 +275,7 @@ def test_records_that_were_imported_go_on_where_the_same_is_declared(
     assert copy.declarations() == {}
     copy.declare("default", archive.declarations()["default"])
     encoder = FakeEncoder()
-    assert ingest(copy, encoder, scene) == IngestReport()
+    assert ingest(copy, encoder, scene) == IngestReport(unchanged=1)
     assert (encoder.encoded, caplog.text) == (0, "")
     assert copy.ids() == archive.ids()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from ..typing import Encoder, FloatArray
 from .ann import build_index, index_status
 from .changes import AddResult, CompactResult, RowSource, append_or_merge, merge, remove_rows
 from .compaction import compact_table
-from .declaration import Chipping, settle_chipping
+from .declaration import Chipping
 from .declaration_table import DeclarationTable
 from .filters import Filter
 from .lease import writer_lease
@@ -28,7 +27,7 @@ from .record import Record
 from .reports import VerifyReport
 from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
-from .status import summary
+from .status import bytes_of, summary
 from .storage import check_place, connect, local_directory, open_table, storage_errors
 from .versions import TRIES, Versions
 from .view import View
@@ -237,18 +236,8 @@ class Archive:
                 "declarations": {name: to_mapping(chip) for name, chip in sorted(self.declarations().items())},
                 "model": asdict(self.model),
                 "index": index_status(self._versions.table),
-                "bytes": self._bytes(),
+                "bytes": bytes_of(self._directory),
             }
-
-    def _bytes(self) -> int | None:
-        if self._directory is None:
-            return None
-        total = 0
-        for folder, _, names in os.walk(self._directory):
-            for name in names:
-                with suppress(FileNotFoundError):  # a writer removed it since its folder was listed
-                    total += Path(folder, name).stat().st_size
-        return total
 
     def verify(self, *, recall: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Compare everything with its checksum, see `terraseek.archive.verify_archive`."""
@@ -274,6 +263,7 @@ class Archive:
         vectors_ND: FloatArray,
         *,
         complete: Mapping[str, str] | None = None,
+        declare: Mapping[str, ChipConfig] | None = None,
         wait: float = 10.0,
     ) -> AddResult:
         """Put records in, in one commit; a record whose id is there already replaces it.
@@ -284,10 +274,13 @@ class Archive:
             complete: sources that are in completely with this batch, each with a text that changes when the source
                 does (see `source_states`). Noted after the records are committed: a crash between the two makes the
                 source look incomplete, so that it is read again, which changes nothing.
+            declare: how the chips among the records were cut, by collection. Declared before they are committed, and
+                in the same turn: whoever declares a collection anew beside this is followed by no chip of before.
             wait: seconds to wait for another writer.
 
         Raises:
-            UsageError: as many vectors as records are needed, of D dimensions, finite and not zero.
+            UsageError: as many vectors as records are needed, of D dimensions, finite and not zero; or a collection is
+                declared otherwise.
             BusyError: another writer holds the archive.
         """
         unit_ND = check_vectors([record.id for record in records], vectors_ND, self.dim)
@@ -296,6 +289,7 @@ class Archive:
         batch = records_table([records[at] for at in last], unit_ND[last], schema)
         result = AddResult(added=0, updated=0)
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "adding records"):
+            self._declarations.declare_all(declare or {})
             if len(batch):
                 self._versions.newest()
                 result = merge(self._versions.table, batch)
@@ -303,17 +297,22 @@ class Archive:
                 self._notes.write(complete, self.snapshot().source_counts(list(complete)))
         return result
 
-    def add_rows(self, rows: RowSource, *, wait: float = 10.0) -> AddResult:
+    def add_rows(
+        self, rows: RowSource, *, declare: Mapping[str, ChipConfig] | None = None, wait: float = 10.0
+    ) -> AddResult:
         """Put rows in, in one commit whatever their number; as `add`, for records in the form of the table.
 
         Args:
             rows: no two with one id. They are read batch by batch, and not kept.
+            declare: as for `add`.
             wait: seconds to wait for another writer.
 
         Raises:
+            UsageError: a collection is declared otherwise.
             BusyError: another writer holds the archive.
         """
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "adding records"):
+            self._declarations.declare_all(declare or {})
             snapshot = self.snapshot()  # first: it may open the table anew
             return append_or_merge(self._versions.table, snapshot, rows)
 
@@ -338,12 +337,12 @@ class Archive:
         Readers that still use an older version move on to the newest with their next call.
         """
         with self.writing(wait), self._versions.guard, storage_errors(self.uri, "compacting it"):
-            before = self._bytes()
+            before = bytes_of(self._directory)
             self._versions.newest()
             compact_table(self._versions.table, RECORDS, "id", self.uri)
             self._notes.compact(self._present())
             self._declarations.compact()
-            return CompactResult(bytes_before=before, bytes_after=self._bytes())
+            return CompactResult(bytes_before=before, bytes_after=bytes_of(self._directory))
 
     def build_index(self, *, wait: float = 10.0) -> None:
         """Build, or rebuild, the index on disk that `search(mode="ann")` uses; a cache that may be dropped.
@@ -378,14 +377,10 @@ class Archive:
             BusyError: another writer holds the archive.
         """
         with self.writing(wait), self._versions.guard:
-            declared = self.declarations().get(collection)
-            settled = settle_chipping(collection, declared, chip, redeclare=redeclare)
-            if declared not in (None, settled):
-                # First: a source half embedded anew must not pass for complete where the former settings come back.
-                self._notes.forget(self._present(collection))
-            if declared != settled:
-                self._declarations.write(collection, settled)
-        return settled
+            # First: a source half embedded anew must not pass for complete where the former settings come back.
+            return self._declarations.declare(
+                collection, chip, redeclare=redeclare, before_anew=lambda: self._notes.forget(self._present(collection))
+            )
 
     # -- sources --------------------------------------------------------------------------------------------------
 
@@ -403,10 +398,4 @@ class Archive:
             self._notes.forget(sources)
 
     def _present(self, collection: str | None = None) -> frozenset[str]:
-        """The sources that have records, in one collection or in any."""
-
-        def sources(view: View) -> frozenset[str]:
-            with storage_errors(self.uri, "reading its sources"):
-                return view.snapshot.sources(collection)
-
-        return self.read(sources)
+        return self.read(lambda view: view.sources(collection))

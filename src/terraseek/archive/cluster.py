@@ -27,10 +27,11 @@ from ..typing import Encoder
 from .archive import Archive
 from .embedding import Embedder
 from .ingest import IngestOptions, Sources, batches_of
-from .ingest_run import Finished, IngestReport, Reading, Sieve, Task, has_chips, refusal
+from .ingest_run import IngestReport, has_chips
 from .lease import writer_lease
 from .pieces import Piece
 from .prefetch import prefetch
+from .reading import Finished, Reading, Sieve, Task, refusal
 from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .sources import Source
 from .staging import Staging, UnitReport

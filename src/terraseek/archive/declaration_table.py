@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from ..errors import ConfigError, CorruptError, IntegrityError, NotFoundError
 from ..geo import ChipConfig
 from ..images import printable
 from .compaction import compact_table
+from .declaration import Chipping, settle_chipping
 from .reports import Problem
 from .storage import open_table, scan, storage_errors
 from .versions import TRIES
@@ -49,6 +51,38 @@ class DeclarationTable:
         """
         return {row["collection"]: self._declared(row) for row in self._rows()}
 
+    def declare(
+        self,
+        collection: str,
+        chip: Chipping = None,
+        *,
+        redeclare: bool = False,
+        before_anew: Callable[[], None] = lambda: None,
+    ) -> ChipConfig:
+        """Declare a collection, see `settle_chipping`, in one commit; none where it is declared so.
+
+        Args:
+            collection: its name.
+            chip: how its scenes are read.
+            redeclare: let it replace what is declared.
+            before_anew: called where it does, before it does.
+
+        Raises:
+            UsageError: it is declared otherwise and `redeclare` is off, or no collection can have this name.
+        """
+        declared = self.read().get(collection)
+        settled = settle_chipping(collection, declared, chip, redeclare=redeclare)
+        if declared not in (None, settled):
+            before_anew()
+        if declared != settled:
+            self.write(collection, settled)
+        return settled
+
+    def declare_all(self, chips: Mapping[str, ChipConfig]) -> None:
+        """Declare collections of which none may be declared otherwise."""
+        for collection, chip in chips.items():
+            self.declare(collection, chip)
+
     def write(self, collection: str, chip: ChipConfig) -> None:
         """Declare, in place of what was declared for this collection; one commit."""
         text = json.dumps(to_mapping(chip), sort_keys=True)
@@ -61,11 +95,10 @@ class DeclarationTable:
     def compact(self) -> None:
         """Remove the bytes of what was replaced."""
         try:
-            table = open_table(self._connection, TABLE, self._uri)
+            with storage_errors(self._uri, "compacting its declarations"):
+                compact_table(open_table(self._connection, TABLE, self._uri), TABLE, "collection", self._uri)
         except NotFoundError:
             return
-        with storage_errors(self._uri, "compacting its declarations"):
-            compact_table(table, TABLE, "collection", self._uri)
 
     def problems(self) -> list[Problem]:
         """What is not as it was written."""
@@ -97,12 +130,12 @@ class DeclarationTable:
 
     def _newest_rows(self) -> list[dict[str, Any]]:
         try:
-            table = open_table(self._connection, TABLE, self._uri)
+            with storage_errors(self._uri, "reading its declarations"):
+                table = open_table(self._connection, TABLE, self._uri)
+                rows: list[dict[str, Any]] = scan(table, SCHEMA.names).to_pylist()
+                return rows
         except NotFoundError:
             return []
-        with storage_errors(self._uri, "reading its declarations"):
-            rows: list[dict[str, Any]] = scan(table, SCHEMA.names).to_pylist()
-            return rows
 
     def _declared(self, row: dict[str, Any]) -> ChipConfig:
         if not _intact(row):

@@ -37,9 +37,10 @@ from ..typing import Encoder, FloatArray
 from .archive import Archive
 from .declaration import Chipping, settle_chipping
 from .embedding import Embedder
-from .ingest_run import Finished, IngestReport, IngestRun, Reading
+from .ingest_run import IngestReport, IngestRun
 from .pieces import Piece
 from .prefetch import prefetch
+from .reading import Finished, Reading
 from .record import DEFAULT_COLLECTION, Record
 from .sources import Source, find_sources
 

@@ -1,12 +1,12 @@
-"""One ingest from within: which sources have to be read, what is made of each, and what is noted of it in the end."""
+"""One ingest from within: which sources have to be read, what is committed of each, and what is noted of it."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import ImageError, NotFoundError, Refused, TerraseekError, UsageError
-from ..geo import ChipConfig, Window
+from ..geo import ChipConfig
 from ..images import printable
 from ..typing import FloatArray
-from .archive import Archive, RowSource
+from .archive import AddResult, Archive, RowSource
 from .declaration import describe_chipping
-from .pieces import Piece, count_pieces, read_pieces, reason_of
+from .pieces import Piece, count_pieces
+from .reading import Finished, Reading, Sieve, Task, refusal
 from .record import Record
-from .schema import vector_faults
-from .sources import Source, record_id
+from .sources import Source
 from .storage import quote, storage_errors
 
-__all__ = ["Finished", "IngestReport", "IngestRun", "Reading", "Sieve", "Task", "has_chips", "refusal"]
+__all__ = ["IngestReport", "IngestRun", "has_chips"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class IngestReport:
         added: new records.
         updated: records that were there and were made anew, their source having changed.
         removed: records of changed sources whose window is no longer cut.
-        unchanged: sources passed over, being complete in the state they are in.
+        unchanged: sources passed over, being complete in the state they are in, and those found to be.
         refused: sources, or windows of them, that could not be read, and why.
         declared: how the scenes of the collection are read from now on, where this ingest declared it.
     """
@@ -50,149 +50,6 @@ class IngestReport:
     unchanged: int = 0
     refused: tuple[Refused, ...] = ()
     declared: ChipConfig | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """A source to read: the `state` it is in, and the records `there` of it, each with the state it was made in."""
-
-    source: Source
-    state: str
-    there: Mapping[str, str | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The end of a source: what is to be noted of it, which of its former records are to go, what was refused."""
-
-    href: str
-    note: dict[str, Any]
-    stale: tuple[str, ...] = ()
-    refused: str | None = None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How sources are read: cut how, into which collection, whether again where nothing has changed.
-
-    `bands` is how many the model takes, None where that is not known.
-    """
-
-    chip: ChipConfig
-    collection: str
-    refresh: bool = False
-    bands: int | None = None
-
-    def read(self, task: Task) -> Iterator[Piece | Finished]:
-        """The pieces that are to be made of a source, and after the last one its end.
-
-        Raises:
-            ImageError: the source cannot be read at all.
-            NotFoundError: a file is not there.
-            UsageError: a declared band is not there, or the model takes another number of bands.
-        """
-        source, there = task.source, task.there
-        # What is there already: records of this very state are what an interrupted run had done.
-        done = set() if self.refresh else {identity for identity, known in there.items() if known == task.state}
-        torn: list[tuple[Window, ImageError]] = []
-        made: set[str] = set()
-        for piece in read_pieces(
-            source,
-            self.chip,
-            self.collection,
-            task.state,
-            wanted=(lambda identity: identity not in done) if done else None,
-            on_torn=lambda window, error: torn.append((window, error)),
-        ):
-            self._check_bands(piece)
-            made.add(piece.record.id)
-            yield piece
-        if torn and not made and not done:
-            raise torn[0][1]
-        # A window that could be read once and cannot now says nothing against the record it gave.
-        spared = there.keys() & self._ids_of(source, [window for window, _ in torn])
-        kept = len(spared - made - done)
-        reason = _describe_torn(source, torn, kept)
-        note = {"state": task.state, "records": len(made | done)} | ({"refused": reason} if reason else {})
-        yield Finished(source.href, note, tuple(sorted(there.keys() - made - done - spared)), reason)
-
-    def _check_bands(self, piece: Piece) -> None:
-        bands = piece.pixels_HWB.shape[2]
-        if self.bands not in (None, bands):
-            raise UsageError(
-                f"it gives {bands} bands, the model takes {self.bands}: name them in the model's order with --band "
-                "(bands of scenes), or use a model of such images"
-            )
-
-    def _ids_of(self, source: Source, windows: Sequence[Window]) -> set[str]:
-        scales = self.chip.scales
-        return {record_id(source, self.collection, scale, window) for window in windows for scale in scales}
-
-
-@dataclass
-class _LeftOut:
-    """What a source lost to its vectors: how many pieces, how many of them with a former record, the first and why."""
-
-    first: Record
-    reason: str
-    count: int = 0
-    kept: int = 0
-
-
-class Sieve:
-    """Keeps back the records whose vectors no archive can hold, and says so at the end of their source.
-
-    A value such as an undeclared nodata of -3.4e38 makes one: that is no reason to lose what lies beside it.
-
-    Args:
-        tasks: what is being read.
-        dim: number of dimensions D of the archive's vectors.
-    """
-
-    def __init__(self, tasks: Iterable[Task], dim: int) -> None:
-        self._there = {task.source.href: task.there for task in tasks}
-        self._dim = dim
-        self._left_out: dict[str, _LeftOut] = {}
-
-    def __call__(self, records: Sequence[Record], vectors_ND: FloatArray) -> tuple[Sequence[Record], FloatArray]:
-        """The records with vectors that can be kept, and those vectors.
-
-        Raises:
-            UsageError: the vectors are not of the shape (N, D).
-        """
-        faults = vector_faults(vectors_ND, len(records), self._dim)
-        if not faults:
-            return records, vectors_ND
-        for row, reason in faults.items():
-            record = records[row]
-            lost = self._left_out.setdefault(record.source, _LeftOut(record, reason))
-            lost.count += 1
-            lost.kept += record.id in self._there.get(record.source, ())
-        sound = [row for row in range(len(records)) if row not in faults]
-        return [records[row] for row in sound], vectors_ND[sound]
-
-    def end(self, end: Finished) -> Finished:
-        """The end of a source, with what was kept back of it."""
-        lost = self._left_out.pop(end.href, None)
-        if lost is None:
-            return end
-        reason = "; ".join(filter(None, [end.refused, _describe_left_out(lost)]))
-        note = {**end.note, "records": end.note["records"] - lost.count, "refused": reason}
-        return replace(end, note=note, refused=reason)
-
-
-def refusal(source: Source, error: TerraseekError) -> Refused:
-    """A source that could not be read, and why; its name is that of the file, whatever link led there."""
-    name = printable(source.path)
-    link = f" (by the link {name})" if isinstance(source.path, Path) and _is_link(source.path) else ""
-    return Refused(source=printable(source.href), reason=reason_of(error, name) + link)
-
-
-def _is_link(path: Path) -> bool:
-    try:
-        return path.is_symlink()
-    except OSError:  # a name too long, say
-        return False
 
 
 class IngestRun:
@@ -325,31 +182,30 @@ class IngestRun:
         vectors_ND = _no_vectors(self._archive) if vectors_ND is None else vectors_ND
         records, vectors_ND = self._sieve(records, vectors_ND)
         finished = [self._sieve.end(end) for end in finished]
-        if has_chips(records):
-            self._declare()
+        cut = has_chips(records)
         # Only what leaves nothing to remove may be noted together with its records.
         stale = any(end.stale for end in finished)
-        result = self._archive.add(records, vectors_ND, complete=None if stale else self._noted(finished))
-        self._tally.update(added=result.added, updated=result.updated)
-        self._note_refused(finished)
+        complete = None if stale else self._noted(finished)
+        result = self._archive.add(records, vectors_ND, complete=complete, declare=self._cut_by(cut))
+        self._take_down(result, finished, cut=cut)
         if stale:
             self._finish(finished)
 
     def commit_rows(self, rows: RowSource, finished: Sequence[Finished], *, cut: bool) -> None:
         """Write rows made elsewhere in one commit, then what they complete; `cut` is whether chips are among them."""
-        if cut:
-            self._declare()
-        result = self._archive.add_rows(rows)
-        self._tally.update(added=result.added, updated=result.updated)
-        self._note_refused(finished)
+        result = self._archive.add_rows(rows, declare=self._cut_by(cut))
+        self._take_down(result, finished, cut=cut)
         self._finish(finished)
 
-    def _declare(self) -> None:
-        """Declare the collection, before its first chips: none may be in that no declaration tells of."""
-        if self._undeclared:
-            # Refused where somebody declared it otherwise meanwhile.
-            self._newly_declared = self._archive.declare(self.reading.collection, self.reading.chip)
-            self._undeclared = False
+    def _cut_by(self, cut: bool) -> dict[str, ChipConfig]:
+        # With every commit: somebody may have declared the collection, or declared it anew, since the one before.
+        return {self.reading.collection: self.reading.chip} if cut else {}
+
+    def _take_down(self, result: AddResult, finished: Sequence[Finished], *, cut: bool) -> None:
+        self._tally.update(added=result.added, updated=result.updated, unchanged=sum(end.unchanged for end in finished))
+        if cut and self._undeclared:
+            self._newly_declared, self._undeclared = self.reading.chip, False
+        self.refuse(Refused(source=printable(end.href), reason=end.refused) for end in finished if end.refused)
 
     def _finish(self, finished: Sequence[Finished]) -> None:
         stale = [identity for end in finished for identity in end.stale]
@@ -363,9 +219,6 @@ class IngestRun:
             end.href: json.dumps({**self._notes.get(end.href, {}), collection: end.note}, sort_keys=True)
             for end in finished
         }
-
-    def _note_refused(self, finished: Sequence[Finished]) -> None:
-        self.refuse(Refused(source=printable(end.href), reason=end.refused) for end in finished if end.refused)
 
     def report(self) -> IngestReport:
         """The tally."""
@@ -398,33 +251,6 @@ def has_chips(records: Iterable[Record]) -> bool:
 
 def _no_vectors(archive: Archive) -> FloatArray:
     return np.empty((0, archive.dim), dtype=np.float32)
-
-
-def _describe_torn(source: Source, torn: list[tuple[Window, ImageError]], kept: int) -> str | None:
-    if not torn:
-        return None
-    window, error = torn[0]
-    what = f"{_windows(len(torn))} unreadable, the first {_place(window)}"
-    return f"{what}: {reason_of(error, printable(source.path))}{_former(kept)}"
-
-
-def _describe_left_out(lost: _LeftOut) -> str:
-    if lost.first.window is None:
-        return f"{lost.reason}{_former(lost.kept)}"
-    what = f"{_windows(lost.count)} left out, the first {_place(Window(*lost.first.window))}"
-    return f"{what}: {lost.reason}; look at its nodata and scaling{_former(lost.kept)}"
-
-
-def _windows(count: int) -> str:
-    return "1 window" if count == 1 else f"{count} windows"
-
-
-def _place(window: Window) -> str:
-    return f"at column {window.column}, row {window.row}"
-
-
-def _former(kept: int) -> str:
-    return f"; {kept} former record{'s' * (kept > 1)} of these kept" if kept else ""
 
 
 def _read_notes(archive: Archive) -> dict[str, dict[str, dict[str, Any]]]:

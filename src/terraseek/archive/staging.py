@@ -17,7 +17,7 @@ import pyarrow as pa
 from ..config import to_mapping
 from ..errors import CorruptError, NotFoundError, Refused
 from .archive import RowSource
-from .ingest_run import Finished
+from .reading import Finished
 from .snapshot import joined
 from .storage import connect, local_directory, open_table, storage_errors
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -10,7 +13,7 @@ from .footprint import bbox_of_boxes
 from .schema import BBOX_COLUMNS
 from .view import View
 
-__all__ = ["summary"]
+__all__ = ["bytes_of", "summary"]
 
 
 def summary(view: View) -> dict[str, Any]:
@@ -28,3 +31,15 @@ def summary(view: View) -> dict[str, Any]:
         "bbox": bbox_of_boxes(*(columns[side].to_numpy(zero_copy_only=False) for side in BBOX_COLUMNS)),
         "datetime": [end and end.isoformat() for end in (moments["min"], moments["max"])],
     }
+
+
+def bytes_of(directory: Path | None) -> int | None:
+    """The size of an archive's folder; None on object storage, which does not tell."""
+    if directory is None:
+        return None
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):  # a writer removed it since its folder was listed
+                total += Path(folder, name).stat().st_size
+    return total

@@ -107,6 +107,11 @@ class View:
         with storage_errors(self.uri, "reading vectors"):
             return score_spread(self.snapshot.index(self.dim), np.asarray(vectors_ND, np.float32))
 
+    def sources(self, collection: str | None = None) -> frozenset[str]:
+        """The sources that have records, in one collection or in any."""
+        with storage_errors(self.uri, "reading its sources"):
+            return self.snapshot.sources(collection)
+
     def facets(self, where: Filter | None = None) -> dict[str, dict[str, int]]:
         """How many of the records that pass have each label, and how many are in each collection; most first.
 
