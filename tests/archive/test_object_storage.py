@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -133,6 +134,17 @@ def test_a_bucket_that_is_not_there_or_a_host_that_does_not_answer(uri: str, opt
     closed = {**options, "aws_endpoint": "http://127.0.0.1:9"}
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9 cannot be reached .* refuses .*AWS_ENDPOINT_URL"):
         Archive.open(uri, storage_options=closed)
+
+
+@pytest.mark.slow
+def test_a_host_that_takes_connections_and_stays_silent_is_given_up(uri: str, options: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        waiting = {**options, "aws_endpoint": endpoint, "timeout": "1s", "client_retry_timeout": "1"}
+        started = time.monotonic()
+        with pytest.raises(UnreachableError, match="cannot be reached while"):
+            Archive.open(uri, storage_options=waiting)
+        assert time.monotonic() - started < 60
 
 
 @pytest.mark.slow
@@ -315,6 +327,45 @@ def test_contenders_in_each_others_way_wait_on(local: Archive, monkeypatch: pyte
     tries.clear()
     with pytest.raises(BusyError, match="written to by another process"), writer_lease(local.connection, local.uri, 0):
         pass
+
+
+def test_a_turn_that_cannot_be_taken_is_not_waited_for_without_end(
+    local: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = lease._table(local.connection, local.uri)
+
+    def preempted(*_: Any, **__: Any) -> None:
+        raise RuntimeError("lance error: Retryable commit conflict for version 7: preempted by concurrent Update")
+
+    monkeypatch.setattr(type(table), "update", preempted)
+    started = time.monotonic()
+    with pytest.raises(BusyError, match="written to by another process"), writer_lease(local.connection, local.uri, 1):
+        pass
+    assert 1.1 < time.monotonic() - started < 10  # as long as two dead holders would have had
+
+
+def test_a_writer_that_is_never_first_gives_up(local: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats = count(1)
+    monkeypatch.setattr(lease._Lease, "_row", lambda _: ("", next(beats)))  # free, each time after another's turn
+    started = time.monotonic()
+    with pytest.raises(BusyError, match="just begun"), writer_lease(local.connection, local.uri, 0.2):
+        pass
+    assert time.monotonic() - started < 0.6  # no longer than was asked for
+
+
+def test_a_release_whose_answer_is_lost_is_one(local: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = lease._table(local.connection, local.uri)
+    update = type(table).update
+
+    def repeated(self: Any, *args: Any, **options: Any) -> Any:
+        """As where the storage did what it was asked, said so in vain, and is asked again."""
+        update(self, *args, **options)
+        return update(self, *args, **options)
+
+    monkeypatch.setattr(type(table), "update", repeated)
+    for _ in range(2):
+        with writer_lease(local.connection, local.uri, 0):
+            pass
 
 
 def test_a_dead_writer_is_followed(local: Archive) -> None:

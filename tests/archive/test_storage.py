@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from terraseek.archive import Archive
-from terraseek.archive.storage import check_place, is_damage, storage_errors
+from terraseek.archive.storage import check_place, connect, is_damage, storage_errors
 from terraseek.errors import BusyError, CorruptError, TerraseekError, UnreachableError, UsageError, exit_code
 
 
@@ -132,3 +133,12 @@ def test_a_place_that_cannot_be_looked_at_is_said(monkeypatch, tmp_path, number)
             step(closed / "a" / "b")
         assert os.strerror(number) in str(caught.value)
         assert exit_code(caught.value) == 1
+
+
+def test_object_storage_is_not_waited_for_longer_than_was_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[dict[str, str] | None] = []
+    monkeypatch.setattr("lancedb.connect", lambda _, storage_options: told.append(storage_options))
+    own: dict[str, Any] = {"client_retry_timeout": "5"}
+    for uri, options in (("s3://bucket/a", None), ("s3://bucket/a", own), (str(tmp_path), None)):
+        connect(uri, options)
+    assert told == [{"client_retry_timeout": "20"}, own, None]

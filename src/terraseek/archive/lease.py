@@ -82,15 +82,16 @@ class _Lease:
                 if dead:
                     logger.warning("%s: the writer %s has been silent for too long, taking over", self._uri, holder)
                 return
-            waited = time.monotonic() - started
-            if waited >= wait and (alive or not wait):
+            # A dead holder that nobody can follow, each commit being refused, is not waited for without end either.
+            patience = wait if alive or not wait else max(wait, 2 * LEASE_SECONDS)
+            if time.monotonic() - started >= patience:
                 raise BusyError(
                     f"{self._uri} is being written to by another process ({holder or 'just begun'}); wait for it to end"
                 )
             time.sleep(POLL_SECONDS)
             now = self._row()
             if now != seen:
-                seen, seen_at, alive = now, time.monotonic(), bool(now[0])
+                seen, seen_at, alive = now, time.monotonic(), True
 
     def _take(self, seen: tuple[str, int]) -> bool:
         """Put oneself in the place of what was seen, unless somebody else did or was about to."""
@@ -143,7 +144,7 @@ class _Lease:
             where=f"holder = {quote(seen[0])} AND beat = {seen[1]}", values={"holder": holder, "beat": beat}
         )
         # The answer to an update that went through may be lost, and its repetition then finds nothing to change.
-        if not done.rows_updated and (not holder or self._row() != (holder, beat)):
+        if not done.rows_updated and self._row() != (holder, beat):
             return False
         self._beat = beat
         return True

@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 SCHEMES = ("s3", "gs", "az", "file")
+RETRY_SECONDS = "20"
+"""After so long no request to object storage is made again. Lance goes on for 180, in several layers: each call waited
+for a server that stays silent for more than ten minutes. Who is silent for 20 has lost the writer's turn anyway."""
 SCAN_ROWS = 65_536
 """Rows of a batch of narrow columns: with the 1,024 that LanceDB takes by itself, handing batches from one thread to
 another costs ten times what reading them does."""
@@ -95,6 +98,8 @@ def connect(uri: str | Path, storage_options: dict[str, str] | None = None) -> A
         UsageError: there is no such bucket.
     """
     directory = local_directory(uri)
+    if directory is None:
+        storage_options = {"client_retry_timeout": RETRY_SECONDS, **(storage_options or {})}
     with storage_errors(str(uri), "connecting to it"):
         return lancedb.connect(str(uri if directory is None else directory), storage_options=storage_options)
 
