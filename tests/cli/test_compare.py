@@ -44,6 +44,22 @@ def test_one_report_a_side_shows_no_spread(run: Run, runs: Path) -> None:
     assert mixed["measures"][0]["a_std"] is None
 
 
+def test_what_few_queries_cannot_tell_is_said(run: Run, tmp_path: Path) -> None:
+    for name, noise in (("worse", 2.0), ("better", 0.4)):
+        known = replace(ORIGIN, fingerprint=name)
+        write_report(tmp_path / name, evaluation(noise=noise, queries=2), known, html=False)
+        write_report(tmp_path / f"{name}-more", evaluation(noise=noise, queries=9), known, html=False)
+    told = run("compare", tmp_path / "worse", tmp_path / "better")
+    assert told.code == 0
+    assert " .. " not in told.out
+    assert "too few queries: of fewer than 6 that count, or where half of the labels have a single query" in told.out
+    entries = run("compare", tmp_path / "worse", tmp_path / "better", "--json").json["measures"]
+    assert all((entry["low"], entry["significant"]) == (None, False) for entry in entries)
+    more = run("compare", tmp_path / "worse-more", tmp_path / "better-more").out
+    assert " .. " in more
+    assert "macro-AP: the interval does not know by how much the single query of 1 label might vary" in more
+
+
 def test_sides_that_are_missing_or_given_twice(run: Run, runs: Path) -> None:
     lonely = run("compare", runs / "worse")
     assert lonely.code == 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from terraseek.errors import UsageError
-from terraseek.metrics import bootstrap_interval, compare_paired, holm, summarize_seeds
+from terraseek.metrics import bootstrap_interval, compare_paired, fewest_queries, holm, summarize_seeds
 from terraseek.metrics.significance import label_mean, query_mean, resample_weights
 
 
@@ -92,6 +92,56 @@ def test_means_over_labels_are_compared_by_query() -> None:
     assert better.to_json()["significant"] is True
 
 
+def drawn(difference: np.ndarray, weights: np.ndarray) -> float:
+    """The mean over labels of some queries, written out: a label that none of them has keeps its mean over all."""
+    means = []
+    for column in difference.T:
+        values = [value for value, weight in zip(column, weights, strict=True) for _ in range(int(weight))]
+        values = [value for value in values if not np.isnan(value)]
+        means.append(np.mean(values) if values else np.nanmean(column))
+    return float(np.mean(means))
+
+
+def test_interval_and_test_of_means_over_labels_resample_whole_queries() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.random((2, 9, 3))
+    absent = rng.random((9, 3)) < 0.4
+    a[absent] = b[absent] = np.nan
+    [found] = compare_paired({"m": (a, b)}, resamples=200, seed=5)
+    resampled = [drawn(b - a, weights) for rows in resample_weights(9, 200, seed=5) for weights in rows]
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])))
+    signs = np.random.default_rng(5)
+    extreme = 0
+    for size in (64, 64, 64, 8):  # as many at a time as are drawn at a time
+        for swapped in signs.integers(0, 2, (size, 9), dtype=np.int8) == 0:
+            one, two = (np.where(swapped[:, None], *pair) for pair in ((b, a), (a, b)))
+            extreme += abs(drawn(two - one, np.ones(9))) >= abs(found.difference) - 1e-12
+    assert found.p_value == pytest.approx((extreme + 1) / 201)
+
+
+def test_too_few_queries_get_no_interval_for_agreeing() -> None:
+    assert (fewest_queries(0.95), fewest_queries(0.99), fewest_queries(0.5)) == (6, 8, 2)
+    [few, enough] = compare_paired({"few": ([0.1] * 5, [0.4] * 5), "enough": ([0.1] * 6, [0.4] * 6)}, resamples=2000)
+    assert (few.low, few.high, few.significant, few.counted) == (None, None, False, 5)
+    assert (enough.low, enough.counted, enough.significant) == (pytest.approx(0.3), 6, True)
+    assert few.p_value > 0.05 > enough.p_value
+    # Labels of a single query each have one mean in all resamples: an interval of no width, whatever the test says.
+    a, b = np.full((8, 8), np.nan), np.full((8, 8), np.nan)
+    np.fill_diagonal(a, 0.5)
+    np.fill_diagonal(b, [0.0, 0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.1])
+    [alone] = compare_paired({"rarest": (a, b)}, resamples=200)
+    assert (alone.low, alone.counted, alone.lone_labels, alone.queries) == (None, 0, 8, 8)
+    assert alone.to_json()["low"] is None
+
+
+def test_a_label_of_one_query_is_counted() -> None:
+    a = np.random.default_rng(9).random((20, 3))
+    a[1:, 2] = np.nan
+    [found] = compare_paired({"macro": (a, a + 0.1)}, resamples=50)
+    assert (found.lone_labels, found.counted) == (1, 20)
+    assert found.low is not None
+
+
 def test_different_queries_are_refused() -> None:
     with pytest.raises(UsageError, match="different queries"):
         compare_paired({"m": (np.zeros(3), np.zeros(4))})
@@ -99,6 +149,8 @@ def test_different_queries_are_refused() -> None:
         compare_paired({"m": ([[0.1, np.nan]], [[0.1, 0.2]])})
     with pytest.raises(UsageError, match="confidence"):
         bootstrap_interval({}, 3, confidence=95)
+    with pytest.raises(UsageError, match="confidence"):
+        compare_paired({"m": ([0.1], [0.2])}, confidence=95)
 
 
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..data import ImageDataset
     from ..encoders import OnnxEncoder
     from ..errors import Refused
-    from ..metrics import Evaluation, ImageTextEvaluation, Provenance
+    from ..metrics import Comparison, Evaluation, ImageTextEvaluation, Provenance
 
 __all__ = ["By", "compare", "evaluate"]
 
@@ -223,7 +223,7 @@ def compare(
             _spread(entry.a, entry.a_std),
             _spread(entry.b, entry.b_std),
             f"{entry.difference:+.4f}",
-            f"{entry.low:+.4f} .. {entry.high:+.4f}",
+            _interval(entry),
             f"{entry.p_holm:.4f}",
         )
         for entry in found
@@ -231,6 +231,26 @@ def compare(
     if max(map(len, sides)) > 1:
         say(f"{len(sides[0])} and {len(sides[1])} seeds: ± is the deviation over seeds, the interval is over queries")
     show_table("", ("measure", "A", "B", "B - A", "95 % interval", "p (Holm)"), rows)
+    _say_what_is_not_known(found)
+
+
+def _interval(entry: Comparison) -> str:
+    return "too few queries" if entry.low is None else f"{entry.low:+.4f} .. {entry.high:+.4f}"
+
+
+def _say_what_is_not_known(found: Sequence[Comparison]) -> None:
+    """What an interval does not show, or why there is none."""
+    from ..metrics import fewest_queries
+
+    if any(entry.low is None for entry in found):
+        say(
+            f"too few queries: of fewer than {fewest_queries(0.95)} that count, or where half of the labels have a "
+            "single query, no interval says how other queries would do"
+        )
+    for entry in found:
+        if entry.lone_labels and entry.low is not None:
+            alone = f"{entry.lone_labels:,} label{'s' * (entry.lone_labels != 1)}"
+            say(f"{entry.measure}: the interval does not know by how much the single query of {alone} might vary")
 
 
 def _side(name: str, whole: Path | None, single: Sequence[Path] | None) -> list[Path]:

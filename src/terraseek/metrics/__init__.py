@@ -28,7 +28,16 @@ from .query_measures import GAINS
 from .ranking import Ranking, rank
 from .report import Provenance, report_json, write_report
 from .results import Evaluation, LabelResult, MeasureResult, PrecisionRecall, SimilarityHistogram
-from .significance import Comparison, Interval, SeedSummary, bootstrap_interval, compare_paired, holm, summarize_seeds
+from .significance import (
+    Comparison,
+    Interval,
+    SeedSummary,
+    bootstrap_interval,
+    compare_paired,
+    fewest_queries,
+    holm,
+    summarize_seeds,
+)
 
 __all__ = [
     "BANDS",
@@ -65,6 +74,7 @@ __all__ = [
     "discounted_gain",
     "evaluate_image_text",
     "evaluate_retrieval",
+    "fewest_queries",
     "find_leakage",
     "find_reports",
     "frequency_bands",

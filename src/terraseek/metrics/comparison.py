@@ -57,7 +57,8 @@ class Report:
         if "per_query" in entry:
             return np.asarray(np.mean([self._weighted(**part) for part in entry["per_query"]], axis=0))
         if entry.get("labels") is not None:
-            return np.stack([self.columns[LABEL_COLUMN + name] for name in entry["labels"]], axis=1)
+            found = np.array([self.columns[LABEL_COLUMN + name] for name in entry["labels"]], np.float64)
+            return found.reshape(-1, len(self.query_ids)).T  # which may be of no label at all
         values = self.columns[measure]
         if self.content["settings"]["queries_without_relevant"] == "left out":
             values = np.where(self.columns["relevant"] > 0, values, np.nan)

@@ -6,6 +6,7 @@ easy and hard queries bring in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = [
     "SeedSummary",
     "bootstrap_interval",
     "compare_paired",
+    "fewest_queries",
     "holm",
     "label_mean",
     "query_mean",
@@ -53,11 +55,15 @@ class Comparison:
         a: value of run A.
         b: value of run B.
         difference: b - a.
-        low: lower end of the bootstrap interval of the difference.
+        low: lower end of the bootstrap interval of the difference; None where too few queries count to draw one from.
         high: upper end.
         p_value: two-sided, from the paired randomisation test.
         p_holm: the same after Holm's correction over all measures compared at once.
         queries: number of queries that both runs have.
+        counted: how many of them the interval is drawn from: those with a value; of a mean over labels, those with a
+            label that other queries have too.
+        lone_labels: labels of such a mean that a single query has. No resample shows how that query's value might vary,
+            so that the interval is too narrow by it.
         a_seeds: runs of A with different seeds, whose values per query were averaged.
         b_seeds: the same for B.
         a_std: sample deviation of A's value over its seeds, None for one.
@@ -68,11 +74,13 @@ class Comparison:
     a: float
     b: float
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_value: float
     p_holm: float
     queries: int
+    counted: int
+    lone_labels: int = 0
     a_seeds: int = 1
     b_seeds: int = 1
     a_std: float | None = None
@@ -80,8 +88,8 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
+        """Whether there is an interval and it excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as plain numbers."""
@@ -157,8 +165,7 @@ def bootstrap_interval(
         >>> interval.low < 0.5 < interval.high
         True
     """
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence is {confidence}, it lies between 0 and 1")
+    _check_confidence(confidence)
     if not queries or resamples < 1:
         return {name: Interval(float("nan"), float("nan")) for name in statistics}
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in statistics}
@@ -173,6 +180,11 @@ def bootstrap_interval(
     return intervals
 
 
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence is {confidence}, it lies between 0 and 1")
+
+
 def compare_paired(
     pairs: Mapping[str, tuple[ArrayLike, ArrayLike]],
     *,
@@ -185,7 +197,11 @@ def compare_paired(
     The interval is a percentile bootstrap of the difference over queries. The p-value comes from Fisher's
     randomisation test, which swaps the two runs' values of a query with probability 1/2 and counts how often the
     difference is as large as the one observed: (count + 1) / (resamples + 1), see Smucker et al., CIKM 2007. Holm's
-    correction is over all `pairs`.
+    correction is over all `pairs`. Both resample whole queries, with all their labels.
+
+    An interval of few queries lies between their values and excludes zero as soon as these agree, so none is given of
+    fewer than `fewest_queries`, nor for a mean over labels of which half or more have a single query: each of those has
+    the same mean in every resample.
 
     Args:
         pairs: measure name -> (values of A, values of B), each (Q,) or, for means over labels, (Q, L) with nan where
@@ -195,7 +211,7 @@ def compare_paired(
         seed: of the random draws.
 
     Raises:
-        UsageError: the two runs have different queries.
+        UsageError: the two runs have different queries, or `confidence` is not between 0 and 1.
 
     Example:
         >>> a = np.linspace(0, 1, 50)
@@ -203,6 +219,7 @@ def compare_paired(
         >>> round(result.difference, 3), result.significant
         (0.1, True)
     """
+    _check_confidence(confidence)
     results = []
     for name, (first, second) in pairs.items():
         a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
@@ -212,22 +229,61 @@ def compare_paired(
         # Both means are linear in the values, so the difference of the means is the mean of the differences.
         once, queries = mean(b - a), len(a)
         whole = np.ones((1, queries))
-        interval = bootstrap_interval({"d": once}, queries, resamples=resamples, confidence=confidence, seed=seed)["d"]
+        sample = _Sample.of(b - a)
+        low, high = None, None
+        if sample.suffices(confidence):
+            found = bootstrap_interval({"d": once}, queries, resamples=resamples, confidence=confidence, seed=seed)["d"]
+            low, high = found.low, found.high
         results.append(
             Comparison(
                 measure=name,
                 a=float(mean(a)(whole)[0]),
                 b=float(mean(b)(whole)[0]),
                 difference=float(once(whole)[0]),
-                low=interval.low,
-                high=interval.high,
+                low=low,
+                high=high,
                 p_value=_randomisation(b - a, resamples, seed),
                 p_holm=1.0,
                 queries=queries,
+                counted=sample.counted,
+                lone_labels=sample.lone_labels,
             )
         )
     corrected = holm([result.p_value for result in results])
     return [Comparison(**{**r.__dict__, "p_holm": p}) for r, p in zip(results, corrected, strict=True)]
+
+
+def fewest_queries(confidence: float) -> int:
+    """How many queries it takes for the randomisation test to find anything, be it that all of them favour one run.
+
+    Of n queries 2 of 2 ** n ways to swap are then as extreme as what is observed.
+
+    >>> fewest_queries(0.95)
+    6
+    """
+    return math.ceil(1 - math.log2(1 - confidence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """What a bootstrap over queries has to draw from, see `Comparison`."""
+
+    counted: int
+    labels: int = 0
+    lone_labels: int = 0
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> _Sample:
+        there = ~np.isnan(values)
+        if values.ndim == 1:
+            return cls(counted=int(there.sum()))
+        having = there.sum(axis=0)
+        counted = int(there[:, having > 1].any(axis=1).sum())
+        return cls(counted=counted, labels=int((having > 0).sum()), lone_labels=int((having == 1).sum()))
+
+    def suffices(self, confidence: float) -> bool:
+        many_alone = self.lone_labels > 0 and 2 * self.lone_labels >= self.labels
+        return self.counted >= fewest_queries(confidence) and not many_alone
 
 
 def _randomisation(difference: NDArray[np.float64], resamples: int, seed: int) -> float:
