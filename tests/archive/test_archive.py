@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,20 @@ def test_damage_beside_a_busy_writer_is_told(filled) -> None:
         filled.read(question)
     assert asked > 2
     assert str(caught.value) == f"damaged in version {first + asked - 1}"
+
+
+def test_facets_count_by_year_of_utc(archive) -> None:
+    times = [
+        datetime(2021, 5, 1, tzinfo=UTC),
+        datetime(2019, 5, 1, tzinfo=UTC),
+        datetime(2020, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-1))),
+        None,
+    ]
+    records = [Record(id=str(at), source="s", datetime=time) for at, time in enumerate(times)]
+    archive.add(records, np.ones((4, 8)))
+    assert list(archive.facets()["years"].items()) == [("2019", 1), ("2021", 2)]
+    assert archive.facets(Filter(ids=("0", "3")))["years"] == {"2021": 1}
+    assert archive.facets(Filter(ids=("3",)))["years"] == {}
 
 
 def test_facets_count_within_the_filter(filled) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,10 @@ def test_facets_and_duplicates(run: Run, archive: Path, pictures: Path, tmp_path
     assert all(name in table.out for name in group["ids"])
     assert run("archive", "duplicates", archive, "--threshold", "2").code == 2
     assert "twins" in run("archive", "facets", archive).out
+    store = Archive.open(archive)
+    store.add([Record(id="old", source="s", datetime=datetime(1999, 1, 1, tzinfo=UTC))], np.ones((1, store.dim)))
+    assert run("archive", "facets", archive, "--json").json["years"] == {"1999": 1}
+    assert ["year", "1999", "1"] in [line.split() for line in run("archive", "facets", archive).out.splitlines()]
 
 
 def test_status_is_readable_and_versioned(run: Run, archive: Path) -> None:

@@ -218,7 +218,7 @@ class Archive:
         return self.read(lambda view: view.search(vector_D, k, where, mode=mode))
 
     def facets(self, where: Filter | None = None) -> dict[str, dict[str, int]]:
-        """How many records that pass have each label and are in each collection, see `View.facets`."""
+        """How many records that pass have each label, are in each collection and of each year, see `View.facets`."""
         return self.read(lambda view: view.facets(where))
 
     def hints(self, where: Filter) -> list[str]:

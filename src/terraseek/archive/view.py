@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..errors import NotFoundError, UsageError
@@ -113,9 +115,10 @@ class View:
             return self.snapshot.sources(collection)
 
     def facets(self, where: Filter | None = None) -> dict[str, dict[str, int]]:
-        """How many of the records that pass have each label, and how many are in each collection; most first.
+        """How many of the records that pass have each label, are in each collection and were taken in each year.
 
         "labels" are those given; "predicted" are those that a model predicted with the filter's `min_score` or more.
+        Most come first, but "years" (of UTC) in their order; records without a time are in none.
         """
         condition = where or Filter()
         with storage_errors(self.uri, "counting facets"):
@@ -124,12 +127,16 @@ class View:
             def counted(having: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
                 return {at: len(rows) if mask is None else int(mask[rows].sum()) for at, rows in having.items()}
 
-            column = self.snapshot.column("collection")
-            collections = (column if mask is None else column.filter(pa.array(mask))).value_counts().to_pylist()
+            def passing(column: str) -> pa.Array:
+                values = self.snapshot.column(column)
+                return values if mask is None else values.filter(pa.array(mask))
+
+            years = _tally(pc.year(passing("datetime")).drop_null())
             return {
                 "labels": _most_first(counted(given_labels(self.snapshot))),
                 "predicted": _most_first(counted(predicted_labels(self.snapshot, float(condition.min_score)))),
-                "collections": _most_first({found["values"]: found["counts"] for found in collections}),
+                "collections": _most_first(_tally(passing("collection"))),
+                "years": {str(year): years[year] for year in sorted(years)},
             }
 
     def hints(self, where: Filter) -> list[str]:
@@ -147,6 +154,10 @@ class View:
             missing = ids[int(np.argmin(positions))]
             raise NotFoundError(f"{self.uri} has no record {missing!r:.100}")
         return positions
+
+
+def _tally(values: pa.Array) -> dict[Any, int]:
+    return {found["values"]: found["counts"] for found in values.value_counts().to_pylist()}
 
 
 def _most_first(counts: Mapping[str, int]) -> dict[str, int]:

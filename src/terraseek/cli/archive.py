@@ -363,7 +363,7 @@ def _counts(counts: dict[str, int]) -> str:
 @app.command(no_args_is_help=True)
 @takes_filter
 def facets(uri: Uri, *, condition: Filter, as_json: Json = False) -> None:
-    """Count how many of the records that pass have each label, and how many are in each collection.
+    """Count how many of the records that pass have each label, are in each collection and were taken in each year.
 
     Example: `terraseek archive facets coast --bbox=-75.7,37.6,-75.5,37.8`
     """
@@ -372,7 +372,7 @@ def facets(uri: Uri, *, condition: Filter, as_json: Json = False) -> None:
     if as_json:
         emit_json({"schema": 1, "matched": archive.count(condition), **counts})
         return
-    kinds = {"labels": "label", "predicted": "predicted label", "collections": "collection"}
+    kinds = {"labels": "label", "predicted": "predicted label", "collections": "collection", "years": "year"}
     rows = [(kind, name, count) for group, kind in kinds.items() for name, count in counts[group].items()]
     show_table("", ("kind", "name", "records"), rows)
     matched = archive.count(condition)
