@@ -56,6 +56,8 @@ def test_a_declared_range_holds_for_all_bands_or_each(write_raster: Write, pixel
         {"low": (0.0,), "high": (1.0,)},
         {"percentiles": (98.0, 2.0)},
         {"percentiles": (0.0, 101.0)},
+        {"kind": "range", "low": (float("nan"),), "high": (1,)},
+        {"kind": "range", "low": (0,), "high": (float("inf"),)},
     ],
 )
 def test_a_scaling_that_cannot_be_is_refused(options: dict[str, object]) -> None:

@@ -52,8 +52,9 @@ class Scaling:
         if self.kind == "range":
             if not self.low or len(self.low) != len(self.high):
                 raise ConfigError(f"scaling by range needs low and high of one length, not {self.low} and {self.high}")
-            if any(high <= low for low, high in zip(self.low, self.high, strict=True)):
-                raise ConfigError(f"scaling by range needs low below high, not {self.low} and {self.high}")
+            # Written so that NaN is refused as well.
+            if not all(-math.inf < low < high < math.inf for low, high in zip(self.low, self.high, strict=True)):
+                raise ConfigError(f"scaling by range needs numbers, low below high, not {self.low} and {self.high}")
         elif self.low or self.high:
             raise ConfigError(f"low and high belong to scaling by range, not by {self.kind}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
