@@ -49,6 +49,27 @@ def test_bad_files_are_listed_and_the_rest_goes_in(run: Run, archive: Path, tmp_
     assert {Path(item["source"]).name for item in report.json["refused"]} == {"truncated.jpg", "empty.png", "text.jpg"}
 
 
+def test_an_archive_is_not_made_among_other_files(
+    run: Run, make_model: Callable[..., Path], pictures: Path, tmp_path: Path
+) -> None:
+    model = make_model()
+    before = sorted(pictures.iterdir())
+    for dry in ((), ("--dry-run",)):
+        refused = run("archive", "create", pictures, "--model", model, *dry)
+        assert (refused.code, refused.out, refused.err.strip().count("\n")) == (2, "", 0)
+        assert f"{pictures} is a folder of other files (grass0.png ...); an archive needs one of its own" in refused.err
+    assert sorted(pictures.iterdir()) == before
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / ".hidden").touch()
+    assert run("archive", "create", empty, "--model", model).code == 0
+    assert "there is an archive at" in run("archive", "create", empty, "--model", model).err
+    # What a creation that was cut short has left is no other file.
+    shutil.rmtree(empty / "records.lance")
+    (empty / "notes.txt").write_text("mine")
+    assert run("archive", "create", empty, "--model", model).code == 0
+
+
 def test_a_folder_without_images_is_said_to_be_one(run: Run, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("nothing")

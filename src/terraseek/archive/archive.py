@@ -28,7 +28,7 @@ from .reports import VerifyReport
 from .schema import check_vectors, latest_of_each, records_schema, records_table
 from .snapshot import Snapshot
 from .status import bytes_of, summary
-from .storage import check_place, connect, local_directory, open_table, storage_errors
+from .storage import check_place, check_vacant, connect, local_directory, open_table, storage_errors
 from .versions import TRIES, Versions
 from .view import View
 
@@ -87,7 +87,7 @@ class Archive:
             storage_options: credentials and endpoint of an object store.
 
         Raises:
-            UsageError: there is an archive already, or no archive can be there.
+            UsageError: there is an archive already, no archive can be there, or it is a folder of other files.
             ModelMismatchError: with `exist_ok`, there is one of another model.
         """
         check_place(uri)
@@ -100,6 +100,7 @@ class Archive:
             if not exist_ok:
                 raise UsageError(f"there is an archive at {uri} already; add to it, or choose another place")
             return archive
+        check_vacant(uri)
         manifest = Manifest(model=ModelIdentity.of(model))
         with storage_errors(uri, "making it"):
             if directory is not None:

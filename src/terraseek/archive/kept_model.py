@@ -41,7 +41,7 @@ def create_archive(
         storage_options: credentials and endpoint of an object store.
 
     Raises:
-        UsageError: there is an archive already.
+        UsageError: there is an archive already, or other files are where it is to go.
         ModelMismatchError: with `exist_ok`, there is one of another model.
         NotFoundError: there is no model.
     """

@@ -18,11 +18,14 @@ from lancedb.background_loop import LOOP
 from numpy.typing import NDArray
 
 from ..errors import BusyError, CorruptError, NotFoundError, TerraseekError, UsageError
+from ..images import printable
 from ..typing import FloatArray, IntArray
+from .lock import LOCK_NAME
 from .object_storage import storage_failure
 
 __all__ = [
     "check_place",
+    "check_vacant",
     "connect",
     "file_of",
     "has_index",
@@ -88,6 +91,29 @@ def check_place(uri: str | Path) -> None:
             ) from None
         if taken:
             raise UsageError(f"{uri}: {place} is a file, an archive is a folder; choose another place")
+
+
+def check_vacant(uri: str | Path) -> None:
+    """Refuse to make an archive among somebody's other files, as a photo folder named by mistake has.
+
+    Hidden files are nobody's, and what a creation that was cut short has left is our own.
+
+    Raises:
+        UsageError: the folder holds other files and nothing of an archive.
+    """
+    directory = local_directory(uri)
+    if directory is None or not directory.is_dir():
+        return
+    with storage_errors(str(uri), "looking what is there"):
+        names = sorted(entry.name for entry in directory.iterdir())
+    if LOCK_NAME in names or any(name.endswith(".lance") for name in names):
+        return
+    others = [name for name in names if not name.startswith(".") and name != "lost+found"]
+    if others:
+        raise UsageError(
+            f"{uri} is a folder of other files ({printable(others[0])}{' ...' if len(others) > 1 else ''}); an archive "
+            f"needs one of its own: choose an empty folder, or a new one such as {directory / 'archive'}"
+        )
 
 
 def connect(uri: str | Path, storage_options: dict[str, str] | None = None) -> Any:

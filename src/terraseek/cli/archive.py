@@ -54,7 +54,7 @@ def create(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Make an empty archive for one model. A local archive keeps a copy of the model.
+    """Make an empty archive for one model, in a folder of its own. A local archive keeps a copy of the model.
 
     Example: `terraseek archive create coast --model efficientnet-lite0`
     """
@@ -72,13 +72,14 @@ def create(
 
 def _foresee_creation(uri: str, model: Path, *, as_json: bool) -> None:
     from ..archive import ModelIdentity
+    from ..archive.storage import check_vacant
     from ..encoders import load_encoder
 
     identity = ModelIdentity.of(load_encoder(model))
     try:
         open_place(uri)
     except NotFoundError:
-        pass
+        check_vacant(uri)
     else:
         raise UsageError(f"there is an archive at {uri} already; add to it, or choose another place")
     if as_json:
