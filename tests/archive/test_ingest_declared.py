@@ -284,3 +284,21 @@ def test_a_mapping_is_read_once_and_kept_as_it_is(archive: Archive, scene: Path)
     given: Mapping[str, Any] = {"size": 32, "scaling": {"kind": "none"}}
     local(archive, scene, IngestOptions(chip=given))
     assert given == {"size": 32, "scaling": {"kind": "none"}}
+
+
+def test_bands_that_are_a_guess_are_told_once(
+    run: Any, archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scenes = [save_scene(tmp_path / f"{at}.tif", noise(32, 32, 5, seed=at)) for at in range(2)]
+    run(archive, scenes, chips(size=32))
+    (told,) = caplog.messages
+    assert told.startswith(f"{scenes[0]} has more than three bands and does not say which are red, green and blue: ")
+    assert "the first three are taken (1, 2, 3). The collection 'default' is declared with bands=[]" in told
+    caplog.clear()
+    run(archive, scenes)
+    run(archive, scenes, IngestOptions(collection="named", chip={"size": 32, "bands": ("5", "4", "3")}))
+    three = save_scene(tmp_path / "three.tif", noise(32, 32))
+    run(archive, three, IngestOptions(collection="three"))
+    colours = save_scene(tmp_path / "rgb.tif", noise(32, 32, 5), photometric="rgb")
+    run(archive, colours, IngestOptions(collection="colours"))
+    assert caplog.messages == []

@@ -22,7 +22,7 @@ from .archive import AddResult, Archive, RowSource
 from .declaration import describe_chipping
 from .pieces import Piece, count_pieces
 from .reading import Finished, Reading, Sieve, Task, refusal
-from .record import Record
+from .record import SOURCE_STATE, Record
 from .sources import Source
 from .storage import quote, storage_errors
 
@@ -86,6 +86,7 @@ class IngestRun:
         self._sieve = Sieve((), archive.dim)
         self._tally: Counter[str] = Counter()
         self._refused: list[Refused] = []
+        self._told_guess = False
 
     def plan(self, found: Iterable[Source | Refused]) -> None:
         """Sort sources into refused, unchanged and pending."""
@@ -206,6 +207,21 @@ class IngestRun:
         if cut and self._undeclared:
             self._newly_declared, self._undeclared = self.reading.chip, False
         self.refuse(Refused(source=printable(end.href), reason=end.refused) for end in finished if end.refused)
+        self._warn_of_guess(finished)
+
+    def _warn_of_guess(self, finished: Sequence[Finished]) -> None:
+        end = next((end for end in finished if end.guessed), None)
+        if end is None or self._told_guess:
+            return
+        self._told_guess = True  # once for all scenes: a collection is read in one way
+        logger.warning(
+            "%s has more than three bands and does not say which are red, green and blue: the first three are taken "
+            "(%s). The collection %r is declared with bands=[], which does so for each such scene; name bands with "
+            "--band, once for each, and --redeclare",
+            printable(end.href),
+            printable(", ".join(end.guessed)),
+            printable(self.reading.collection),
+        )
 
     def _finish(self, finished: Sequence[Finished]) -> None:
         stale = [identity for end in finished for identity in end.stale]
@@ -301,5 +317,5 @@ def _records_of(archive: Archive, collection: str, hrefs: Sequence[str]) -> dict
     ids, sources, properties = (columns[name].filter(mask).to_pylist() for name in ("id", "source", "properties"))
     there: dict[str, dict[str, str | None]] = {}
     for identity, href, text in zip(ids, sources, properties, strict=True):
-        there.setdefault(href, {})[identity] = json.loads(text).get("source_state")
+        there.setdefault(href, {})[identity] = json.loads(text).get(SOURCE_STATE)
     return there

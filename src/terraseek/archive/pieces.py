@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, NotFoundError, TerraseekError
-from ..geo import ChipConfig, Raster, Window, iter_chips, plan_windows
+from ..geo import ChipConfig, Raster, Window, guessed_bands, iter_chips, plan_windows
 from ..images import AS_RASTER, stretch_to_8bit, thumbnail
 from ..typing import ImageArray
 from .record import CONTROL, SOURCE_STATE, Record
@@ -23,10 +23,14 @@ _THUMBNAIL_SIZE = 128
 
 @dataclass(frozen=True)
 class Piece:
-    """A record without its vector, and the pixels (H, W, B) that the vector is to be made of."""
+    """A record without its vector, and the pixels (H, W, B) that the vector is to be made of.
+
+    `guessed` names the bands that it shows where nobody said which, of a scene with more.
+    """
 
     record: Record
     pixels_HWB: ImageArray = field(repr=False)
+    guessed: tuple[str, ...] = ()
 
 
 def read_pieces(
@@ -159,6 +163,7 @@ def _scene_pieces(
     on_torn: Callable[[Window, ImageError], None],
 ) -> Iterator[Piece]:
     place = raster.georeference
+    guessed = () if chip.bands else guessed_bands(raster)
     described = {**known, "bands": list(chip.bands)} if chip.bands else known
 
     def is_wanted(scale: int, window: Window) -> bool:
@@ -179,7 +184,7 @@ def _scene_pieces(
             window=tuple(cut.window),
             footprint=source.footprint if place is None else cut.footprint,
         )
-        yield Piece(record, cut.pixels_HWB)
+        yield Piece(record, cut.pixels_HWB, guessed)
 
 
 def _record(

@@ -32,7 +32,8 @@ class Task:
 class Finished:
     """The end of a source: what is to be noted of it, which of its former records are to go, what was refused.
 
-    It is `unchanged` where all its records were there and none had to be made or removed.
+    It is `unchanged` where all its records were there and none had to be made or removed. `guessed` names the bands
+    that were taken where nobody said which, of a scene with more.
     """
 
     href: str
@@ -40,6 +41,7 @@ class Finished:
     stale: tuple[str, ...] = ()
     refused: str | None = None
     unchanged: bool = False
+    guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Reading:
         done = set() if self.refresh else {identity for identity, known in there.items() if known == task.state}
         torn: list[tuple[Window, ImageError]] = []
         made: set[str] = set()
+        guessed: tuple[str, ...] = ()
         for piece in read_pieces(
             source,
             self.chip,
@@ -77,6 +80,7 @@ class Reading:
         ):
             self._check_bands(piece)
             made.add(piece.record.id)
+            guessed = piece.guessed
             yield piece
         if torn and not made and not done:
             raise torn[0][1]
@@ -86,7 +90,8 @@ class Reading:
         reason = _describe_torn(source, torn, kept)
         note = {"state": task.state, "records": len(made | done)} | ({"refused": reason} if reason else {})
         stale = tuple(sorted(there.keys() - made - done - spared))
-        yield Finished(source.href, note, stale, reason, unchanged=bool(done) and not (made or stale))
+        unchanged = bool(done) and not (made or stale)
+        yield Finished(source.href, note, stale, reason, unchanged, guessed)
 
     def _check_bands(self, piece: Piece) -> None:
         bands = piece.pixels_HWB.shape[2]

@@ -47,7 +47,8 @@ class UnitReport:
     def from_text(cls, text: str) -> UnitReport:
         """Read back what `to_text` wrote."""
         tree = json.loads(text)
-        finished = tuple(Finished(**{**end, "stale": tuple(end["stale"])}) for end in tree["finished"])
+        lists = [{name: tuple(end.get(name, ())) for name in ("stale", "guessed")} for end in tree["finished"]]
+        finished = tuple(Finished(**{**end, **own}) for end, own in zip(tree["finished"], lists, strict=True))
         refused = tuple(Refused(**item) for item in tree["refused"])
         return cls(rows=tree["rows"], cut=tree["cut"], finished=finished, refused=refused)
 

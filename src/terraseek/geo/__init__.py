@@ -3,7 +3,17 @@
 from .chips import Chip, ChipConfig, iter_chips, plan_windows
 from .footprints import Georeference
 from .overview import read_overview, read_scaled
-from .raster import RASTER_SUFFIXES, Raster, RasterFile, RasterLimits, Window, default_bands, find_bands, open_raster
+from .raster import (
+    RASTER_SUFFIXES,
+    Raster,
+    RasterFile,
+    RasterLimits,
+    Window,
+    default_bands,
+    find_bands,
+    guessed_bands,
+    open_raster,
+)
 from .remote import RemoteFile
 from .scaling import Scaling, Stretch, fit_stretch, sample_pixels
 from .stac import BandFile, StacScene, is_address, read_stac
@@ -32,6 +42,7 @@ __all__ = [
     "find_bands",
     "find_scenes",
     "fit_stretch",
+    "guessed_bands",
     "is_address",
     "iter_chips",
     "open_raster",

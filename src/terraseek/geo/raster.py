@@ -48,6 +48,7 @@ __all__ = [
     "Window",
     "default_bands",
     "find_bands",
+    "guessed_bands",
     "open_raster",
 ]
 
@@ -281,10 +282,25 @@ def default_bands(raster: Raster) -> tuple[int, int, int]:
 
     Red, green and blue if the raster says which they are; else its first three bands; one or two bands are grey.
     """
-    if {"red", "green", "blue"} <= set(raster.colours):
+    if _says_colours(raster):
         return tuple(raster.colours.index(colour) for colour in ("red", "green", "blue"))  # type: ignore[return-value]
-    useful = [band for band, colour in enumerate(raster.colours) if colour != "alpha"] or [0]
+    useful = _useful_bands(raster)
     return (useful[0], useful[1], useful[2]) if len(useful) >= 3 else (useful[0],) * 3
+
+
+def guessed_bands(raster: Raster) -> tuple[str, ...]:
+    """The names of the `default_bands` where they are no more than the first of several; else none."""
+    if _says_colours(raster) or len(_useful_bands(raster)) <= 3:
+        return ()
+    return tuple(raster.band_names[band] for band in default_bands(raster))
+
+
+def _says_colours(raster: Raster) -> bool:
+    return {"red", "green", "blue"} <= set(raster.colours)
+
+
+def _useful_bands(raster: Raster) -> list[int]:
+    return [band for band, colour in enumerate(raster.colours) if colour != "alpha"] or [0]
 
 
 def find_bands(raster: Raster, bands: Sequence[str]) -> tuple[int, ...]:
