@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from _study import MEASURES, Setting, Store, key_of, options_of, summary
+from _study import MEASURES, Setting, Store, as_before, key_of, options_of, summary
 from terraseek.config import to_mapping
 from terraseek.data import ImageDataset
 from terraseek.losses import resolve_options
@@ -75,6 +75,7 @@ def config_of(images: Images, recipe: Recipe) -> dict[str, Any]:
         if section != "name"
     }
     mapping["loss"]["options"] = options_of(recipe.loss.name, recipe.loss.options)
+    mapping["concepts"] = as_before("concepts", mapping["concepts"])
     return {
         "setting": "fine-tuned",
         "dataset": images.dataset.name,

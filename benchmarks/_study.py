@@ -20,7 +20,7 @@ MEAN = "mean of four"
 COLUMNS = (*MEASURES, MEAN)
 # Options that are younger than kept runs, and what was done before there was a choice: left out of a run's
 # configuration where they say just that, so that the runs stay valid.
-BEFORE: Mapping[str, Mapping[str, Any]] = {"macl": {"fading_by": "jaccard"}}
+BEFORE: Mapping[str, Mapping[str, Any]] = {"macl": {"fading_by": "jaccard"}, "concepts": {"apart": False}}
 _BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
 # Two-sided 95 % quantiles of Student's t by the number of pairs.
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
@@ -28,9 +28,13 @@ _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 
 def options_of(loss: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """A loss's options, defaults written out, as they stand in the configuration of a kept run."""
-    before = BEFORE.get(loss, {})
-    resolved = resolve_options(loss, options)
-    return {name: value for name, value in resolved.items() if name not in before or value != before[name]}
+    return as_before(loss, resolve_options(loss, options))
+
+
+def as_before(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a loss, or of a section of a recipe, without those of `BEFORE` that say what was done before."""
+    before = BEFORE.get(name, {})
+    return {key: value for key, value in options.items() if key not in before or value != before[key]}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from _machine import describe_machine
-from _study import MissingError, Store, interval, key_of, write_tables
+from _study import MissingError, Store, as_before, interval, key_of, write_tables
 from terraseek.config import from_mapping, to_mapping
 from terraseek.data import ImageDataset, load_dataset
 from terraseek.training import KnowledgeMode, Recipe, evaluate_captions, mine_concepts, train
@@ -106,6 +106,7 @@ ROWS = (
     Row("corrected", CORRECTED, SEEDS),
     Row("final", {}, SEEDS),
     Row("unbanked", UNBANKED, SEEDS),  # the same training as final's, exported without the bank
+    Row("final, concept scores apart", {"concepts.apart": True}, SEEDS),
     Row("final with the backbone's features, a tenth of the alignment", POOLED, SEEDS),
     Row("published, triplet summed", PUBLISHED | SUMMED),
     Row("published, with heads and 256 dimensions", PUBLISHED_256),
@@ -211,6 +212,7 @@ class Study:
         recipe = recipe_of(row, self.name, self.dataset.splits["train"], seed, self.size, self.epochs)
         tree = to_mapping(recipe)
         tree.pop("name")
+        tree["concepts"] = as_before("concepts", tree["concepts"])
         return {
             "row": row.name,
             "split_hash": self.dataset.split_hash,

@@ -105,6 +105,24 @@ def test_concept_head_by_hand() -> None:
     torch.testing.assert_close(embedding, latent + logits.sigmoid() @ mapped.add.weight.T)
 
 
+def test_scores_apart_are_the_same_and_learn_from_their_own_loss_alone() -> None:
+    torch.manual_seed(0)
+    latent, head = torch.randn(4, 5, requires_grad=True), ConceptHead(5, 3)
+    torch.nn.init.normal_(head.add.weight)  # type: ignore[arg-type]
+    expected, _ = head(latent)
+    expected.square().sum().backward()
+    assert head.predict.weight.grad is not None
+    head.zero_grad()
+    head.apart = True
+    embedding, logits = head(latent)
+    assert torch.equal(embedding, expected)
+    embedding.square().sum().backward(retain_graph=True)
+    assert head.predict.weight.grad is None
+    assert head.add.weight.grad is not None
+    logits.sum().backward()
+    torch.testing.assert_close(head.predict.weight.grad, latent.detach().sum(0).expand(3, 5))
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     module, config = make("gru")
     with pytest.raises(UsageError, match="one is missing"):

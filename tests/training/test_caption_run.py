@@ -89,6 +89,18 @@ def test_without_validation_the_captions_of_all_images_are_trained_on(caption_re
         evaluate_captions(run.model, dataset, split="val", bootstrap=0)
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_recipe_says_whether_concept_scores_learn_apart(
+    caption_recipe: Recipe, tmp_path: Path, apart: bool
+) -> None:
+    recipe = changed(caption_recipe, "concepts", apart=apart)
+    plan = caption_plan(recipe, load_dataset("table", recipe.data.root or ""), tmp_path)
+    assert isinstance(plan.task, ImageTextTask)
+    for head in (plan.task.network.image.concept_head, plan.task.network.text.concept_head):
+        assert head is not None
+        assert head.apart is apart
+
+
 def test_finished_model_gets_a_bank_of_training_captions(caption_recipe: Recipe, tmp_path: Path) -> None:
     """Beside the same recipe without one: the training is the same, and texts rank images otherwise."""
     plain = train(caption_recipe, tmp_path / "plain")

@@ -110,10 +110,15 @@ class ConceptHead(nn.Module):
     Args:
         dim: number of dimensions D.
         concepts: number of concepts C.
+
+    Attributes:
+        apart: in training, whether the scores learn from their own loss alone; set before it. As published, what is
+            wanted of the embedding shapes them too, and they become a code for it more than what is seen.
     """
 
     def __init__(self, dim: int, concepts: int) -> None:
         super().__init__()
+        self.apart = False
         self.predict = nn.Linear(dim, concepts)
         self.add: nn.Module = nn.Identity()
         if concepts != dim:
@@ -136,7 +141,8 @@ class ConceptHead(nn.Module):
     def forward(self, latent_ND: Tensor) -> tuple[Tensor, Tensor]:
         """The embedding, (N, D), not yet of unit length, and the logits, (N, C)."""
         logits_NC: Tensor = self.predict(latent_ND)
-        return latent_ND + self.add(logits_NC.sigmoid()), logits_NC
+        given_NC = logits_NC.detach() if self.apart else logits_NC
+        return latent_ND + self.add(given_NC.sigmoid()), logits_NC
 
 
 def finish(latent_ND: Tensor, concept_head: ConceptHead | None) -> Embedding:

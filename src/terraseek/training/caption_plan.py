@@ -158,8 +158,11 @@ def _task(
     network = _network(recipe, config, tokenizer)
     drawn_apart = _network(recipe, config, tokenizer) if published and recipe.objectives.contrast.momentum else None
     concepts = _targets(recipe, knowledge, data.train.names) if knowledge else None
-    if concepts is not None and not published:
-        _begin_at_frequency(network, concepts)
+    heads = [head for head in (network.image.concept_head, network.text.concept_head) if head is not None]
+    for head in heads:
+        head.apart = recipe.concepts.apart
+        if concepts is not None and not published:
+            head.set_prior(concepts.scores_IC.mean(0))  # begin with how often each concept occurs
     return ImageTextTask(
         network,
         _objectives(recipe, data, knowledge),
@@ -193,13 +196,6 @@ def _targets(recipe: Recipe, knowledge: Knowledge, names: Sequence[str]) -> Conc
     scores_IC = knowledge.targets(names, variant=recipe.objectives.variant, seed=recipe.seed)
     rarity_C = knowledge.rarity(recipe.concepts.gamma, recipe.concepts.kappa)
     return ConceptTargets(torch.from_numpy(scores_IC), torch.from_numpy(rarity_C).float())
-
-
-def _begin_at_frequency(network: ImageTextEmbedder, concepts: ConceptTargets) -> None:
-    """Let the concept heads begin with how often each concept occurs."""
-    for head in (network.image.concept_head, network.text.concept_head):
-        if head is not None:
-            head.set_prior(concepts.scores_IC.mean(0))
 
 
 def _objectives(recipe: Recipe, data: ImageData, knowledge: Knowledge | None) -> Objectives:

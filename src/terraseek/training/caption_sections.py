@@ -73,12 +73,15 @@ class ConceptsConfig:
         mode: "default" keys concepts by image; "published" mines as KAMCL's published code does.
         gamma: exponent of a concept's rarity.
         kappa: rarity lies within 1/kappa and kappa.
+        apart: let the scores that a model predicts learn from the alignment alone: what they say can then be believed,
+            see `terraseek.models.ConceptHead`. As published, contrast and triplet shape them too.
     """
 
     size: int = 512
     mode: Literal["default", "published"] = "default"
     gamma: float = 0.5
     kappa: float = 10.0
+    apart: bool = False
 
     def __post_init__(self) -> None:
         at_least(self, size=1, gamma=0, kappa=1)
