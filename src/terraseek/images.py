@@ -144,7 +144,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = _MAX_PIXELS) -> ND
     Raises:
         ImageError: as `read_image`.
 
-    Example:
+    Examples:
         >>> decode_image(b"hello", "upload")
         Traceback (most recent call last):
         terraseek.errors.ImageError: upload: not an image (it starts with b'hello')
@@ -176,7 +176,7 @@ def resize_image(image: ImageArray, size: int, fit: Fit = "squash") -> ImageArra
         size: side of the result, in pixels.
         fit: "squash" scales both sides; "shorter-crop" scales the shorter side to `size` and takes the middle.
 
-    Example:
+    Examples:
         >>> resize_image(np.array([[[0], [100]], [[100], [200]]], dtype=np.uint8), 1).tolist()
         [[[100]]]
     """

@@ -49,7 +49,7 @@ def relevance(
     Raises:
         UsageError: an unknown kind, or "rarity-jaccard" without `rarity_C`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> q, g = np.array([[1.0, 1.0, 0.0]]), np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         >>> relevance(q, g, "jaccard")
@@ -89,7 +89,7 @@ def concept_relevance(query_scores_QC: Array, gallery_scores_GC: Array, rarity_C
         gallery_scores_GC: scores of the same C and type.
         rarity_C: weight of each concept, at least 0 (see `label_rarity`); all alike without it.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> q, g = np.array([[1.0, 0.5]]), np.array([[1.0, 0.5], [1.0, 0.0], [0.0, 0.0]])
         >>> concept_relevance(q, g)

@@ -57,7 +57,7 @@ def matcher_ceiling(captions: Sequence[Sequence[str]], ks: Sequence[int] = RECAL
     Returns:
         ``i2t_R@1`` ... ``t2i_R@10`` and ``mR``, their mean.
 
-    Example:
+    Examples:
         >>> matcher_ceiling([["a port", "some boats"], ["a port", "two cranes"]])["t2i_R@1"]
         75.0
     """
@@ -86,7 +86,7 @@ def oracle_ceiling(captions: Sequence[Sequence[str]], ks: Sequence[int] = RECALL
     Returns:
         ``i2t_R@1`` ... ``t2i_R@10`` and ``mR``, their mean.
 
-    Example:
+    Examples:
         >>> ceiling = oracle_ceiling([["a port", "some boats"], ["a port", "two cranes"]])
         >>> ceiling["i2t_R@1"], ceiling["t2i_R@1"]
         (100.0, 75.0)

@@ -49,7 +49,7 @@ class Archive:
     Every change is one commit: a reader, or a crash, sees the archive before it or after it. An open archive follows
     what other processes write: each call looks at the newest version. Reading is safe from several threads.
 
-    Example:
+    Examples:
         >>> import tempfile, numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     archive = Archive.create(f"{folder}/a", ModelIdentity(fingerprint="demo", dim=2))

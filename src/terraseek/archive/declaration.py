@@ -35,7 +35,7 @@ def settle_chipping(
         UsageError: they differ and `redeclare` is off, or no collection can have this name.
         ConfigError: an unknown setting, or a value that cannot be.
 
-    Example:
+    Examples:
         >>> settle_chipping("s2", ChipConfig(size=96, edge="pad"), {"size": 96}).edge
         'pad'
         >>> settle_chipping("s2", ChipConfig(size=96), {"size": 64})

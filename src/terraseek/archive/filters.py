@@ -51,7 +51,7 @@ class Filter:
     Raises:
         QueryError: a value that makes no sense; the message is one line.
 
-    Example:
+    Examples:
         >>> Filter(bbox=(10, 50, 9, 51)).bbox          # west > east: across the antimeridian
         (10.0, 50.0, 9.0, 51.0)
         >>> Filter(bbox=(10, 51, 11, 50))
@@ -171,7 +171,7 @@ def parse_bbox(value: str | Sequence[float]) -> Bbox:
     Raises:
         QueryError: not four finite numbers, south above north, or beyond the globe.
 
-    Example:
+    Examples:
         >>> parse_bbox("170,-20,-170,-10")
         (170.0, -20.0, -170.0, -10.0)
     """
@@ -204,7 +204,7 @@ def parse_interval(value: str | Interval) -> Interval:
     Raises:
         QueryError: no date, or an interval that ends before it starts.
 
-    Example:
+    Examples:
         >>> [end.isoformat() for end in parse_interval("2021-07-01")]
         ['2021-07-01T00:00:00+00:00', '2021-07-01T23:59:59.999999+00:00']
     """

@@ -29,7 +29,7 @@ def on_globe(geometry: BaseGeometry) -> BaseGeometry:
     Raises:
         UsageError: no points, coordinates that are not finite, a latitude beyond 90, a longitude beyond 540.
 
-    Example:
+    Examples:
         >>> sorted(tuple(map(float, part.bounds)) for part in on_globe(shapely.box(179, 10, 181, 11)).geoms)
         [(-180.0, 10.0, -179.0, 11.0), (179.0, 10.0, 180.0, 11.0)]
     """

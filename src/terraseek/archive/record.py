@@ -51,7 +51,7 @@ class Record:
     Raises:
         UsageError: a value that cannot be kept; the message names the record and the field.
 
-    Example:
+    Examples:
         >>> import shapely
         >>> record = Record(id="a", source="a.tif", footprint=shapely.box(10, 50, 11, 51), labels=("beach",))
         >>> record.bbox, record.labels

@@ -85,7 +85,7 @@ def parse_where(text: str) -> Expression:
     Raises:
         QueryError: it is no expression; the message points at the place.
 
-    Example:
+    Examples:
         >>> rows = {"cloud": np.array([5.0, 50.0, np.nan]), "sensor": np.array(["msi", "msi", "oli"], object)}
         >>> parse_where("cloud < 10 or sensor = 'oli'").keeps(rows.__getitem__, 3)
         array([ True, False,  True])
@@ -110,7 +110,7 @@ def parse_datetime(text: str, *, end: bool = False) -> datetime:
     Raises:
         QueryError: no such date.
 
-    Example:
+    Examples:
         >>> parse_datetime("2021-07").isoformat(), parse_datetime("2021-07", end=True).isoformat()
         ('2021-07-01T00:00:00+00:00', '2021-07-31T23:59:59.999999+00:00')
         >>> parse_datetime("2021-07-01T12:00:00+02:00").isoformat()

@@ -76,7 +76,7 @@ class ModelConfig:
             but for the hashes of the training images, by which an evaluation tells queries that were seen.
         format_version: version of this file's layout.
 
-    Example:
+    Examples:
         >>> config = ModelConfig(architecture="resnet-18", input_size=64, dim=128, mean=(127.0,) * 3, std=(128.0,) * 3)
         >>> config.bands, config.resize
         (3, 'squash')

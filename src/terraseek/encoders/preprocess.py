@@ -32,7 +32,7 @@ def preprocess(images: Sequence[ImageArray], config: ModelConfig, *, first: int 
     Raises:
         UsageError: an image with another number of bands than the model takes, or without pixels.
 
-    Example:
+    Examples:
         >>> config = ModelConfig(architecture="resnet-18", input_size=2, dim=8, mean=(127.0,), std=(128.0,), bands=1)
         >>> preprocess([np.full((5, 7), 255, np.uint8)], config).tolist()
         [[[[1.0, 1.0], [1.0, 1.0]]]]

@@ -76,7 +76,7 @@ def plan_windows(width: int, height: int, config: ChipConfig) -> Iterator[tuple[
     Windows of `edge="pad"` end at the scene's edge. At scale s the scene counts width // s by height // s pixels; a
     scale at which it is smaller than one chip is left out, except the first.
 
-    Example:
+    Examples:
         >>> [tuple(window) for _, window in plan_windows(100, 64, ChipConfig(size=64))]
         [(0, 0, 64, 64), (36, 0, 64, 64)]
     """

@@ -58,7 +58,7 @@ class Georeference:
 
         Returns None where the window lies outside what its projection can express.
 
-        Example:
+        Examples:
             >>> utm = Georeference.from_transform(pyproj.CRS(32618), Affine(10, 0, 500_000, 0, -10, 4_000_000))
             >>> [round(value, 4) for value in utm.footprint(0, 0, 100, 100).bounds]
             [-75.0, 36.1357, -74.9889, 36.1447]
@@ -68,7 +68,7 @@ class Georeference:
     def footprints(self, windows: Sequence[Sequence[float]]) -> list[BaseGeometry | None]:
         """`footprint` of many windows (column, row, width, height) in one go, which takes a fraction of the time.
 
-        Example:
+        Examples:
             >>> utm = Georeference.from_transform(pyproj.CRS(32618), Affine(10, 0, 500_000, 0, -10, 4_000_000))
             >>> one, two = utm.footprints([(0, 0, 100, 100), (100, 0, 100, 100)])
             >>> one.touches(two)

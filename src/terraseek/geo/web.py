@@ -57,7 +57,7 @@ class Web:
     Raises:
         ConfigError: a host that is none, or a limit that is not positive.
 
-    Example:
+    Examples:
         >>> Web(hosts=("example.org",)).check("https://example.org/scene.tif")
         >>> Web().check("https://example.org/scene.tif")
         Traceback (most recent call last):

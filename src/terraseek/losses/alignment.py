@@ -35,7 +35,7 @@ class ConceptAlignment(nn.Module):
     Raises:
         ConfigError: weights that are negative, not finite, or all 0.
 
-    Example:
+    Examples:
         >>> ConceptAlignment()(torch.zeros(2, 3), torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.0, 1.0]]))
         tensor(0.6931)
     """
@@ -56,7 +56,7 @@ class ConceptAlignment(nn.Module):
     def by_rarity(cls, frequency_C: Any, gamma: float = 1.0, kappa: float = 30.0) -> Self:
         """Weights are `terraseek.relevance.label_rarity` of the concepts' frequencies in the training split.
 
-        Example:
+        Examples:
             >>> ConceptAlignment.by_rarity(torch.tensor([0.1, 0.2, 0.4])).weight_C
             tensor([1.7143, 0.8571, 0.4286])
         """

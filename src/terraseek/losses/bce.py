@@ -34,7 +34,7 @@ class BCELoss(ContrastiveLoss):
         num_labels: C.
         embedding_dim: D.
 
-    Example:
+    Examples:
         >>> import torch
         >>> loss = BCELoss(2, 3)
         >>> _ = nn.init.zeros_(loss.head.weight), nn.init.zeros_(loss.head.bias)

@@ -31,7 +31,7 @@ def build_loss(
     Raises:
         ConfigError: an unknown name or option, a bad value, or no `embedding_dim` where one is needed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> statistics = LabelStatistics.from_labels(torch.eye(3))
         >>> build_loss("macl", statistics, gamma=1.0).config.gamma
@@ -54,7 +54,7 @@ def build_cross_modal_loss(name: str, **options: Any) -> CrossModalLoss:
     Raises:
         ConfigError: an unknown name or option, or a bad value.
 
-    Example:
+    Examples:
         >>> build_cross_modal_loss("graded", soft=0.2).config.soft
         0.2
     """
@@ -69,7 +69,7 @@ def resolve_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown name or option, or a value of the wrong type.
 
-    Example:
+    Examples:
         >>> resolve_options("multi-supcon", {"threshold": 0.2})
         {'temperature': 0.1, 'threshold': 0.2, 'normalisation': 'sum_w', 'ref_views': 'exclude'}
     """

@@ -167,7 +167,7 @@ class InfoNCELoss(_Tempered):
     Raises:
         ConfigError: a temperature that is not above 0.
 
-    Example:
+    Examples:
         >>> InfoNCELoss(temperature=1.0)(torch.eye(3), torch.eye(3), torch.eye(3))
         tensor(0.5514)
     """
@@ -205,7 +205,7 @@ class MultiPositiveLoss(_Tempered):
     Raises:
         ConfigError: a temperature that is not above 0.
 
-    Example:
+    Examples:
         >>> relevance = torch.tensor([[1.0, 1.0, 0.0]])
         >>> MultiPositiveLoss(temperature=1.0)(torch.eye(3)[:1], torch.eye(3), relevance)
         tensor(1.0514)
@@ -245,7 +245,7 @@ class HardTripletLoss(CrossModalLoss):
     Raises:
         ConfigError: a margin below 0, an unknown choice, or `negative_below` outside 0..1 (0 leaves no negative).
 
-    Example:
+    Examples:
         >>> keys = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
         >>> HardTripletLoss(margin=0.2)(keys, keys, torch.eye(2))
         tensor(0.)
@@ -316,7 +316,7 @@ class SigmoidLoss(CrossModalLoss):
     Raises:
         ConfigError: a temperature that is not above 0.
 
-    Example:
+    Examples:
         >>> SigmoidLoss()(torch.eye(3), torch.eye(3), torch.eye(3))
         tensor(0.6932, grad_fn=...)
     """

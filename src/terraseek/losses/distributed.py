@@ -46,7 +46,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     Args:
         rows: (N, ...), same trailing shape and type on every rank.
 
-    Example:
+    Examples:
         >>> gather_rows(torch.ones(2, 3)).shape
         torch.Size([2, 3])
     """
@@ -89,7 +89,7 @@ def distributed_loss(
     Raises:
         UsageError: labels are class indices: ranks could disagree on the number of classes.
 
-    Example:
+    Examples:
         >>> from terraseek.losses import SupConLoss
         >>> distributed_loss(SupConLoss(), torch.eye(3), torch.tensor([[1, 0], [1, 0], [0, 1]]))
         tensor(0.6931)

@@ -41,7 +41,7 @@ def weighted_supcon(
     Source: Khosla et al., Supervised Contrastive Learning, 2020, https://arxiv.org/abs/2004.11362, eq. 2 (weights and
     temperatures all equal).
 
-    Example:
+    Examples:
         >>> s = torch.tensor([[1.0, 0.8, 0.1], [0.8, 1.0, 0.3], [0.1, 0.3, 1.0]])
         >>> positive = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
         >>> weighted_supcon(s, positive, 0.5, ~torch.eye(3, dtype=torch.bool))

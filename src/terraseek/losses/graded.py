@@ -111,7 +111,7 @@ class GradedLoss(CrossModalLoss):
     Raises:
         ConfigError: an unknown choice or a value out of its range.
 
-    Example:
+    Examples:
         >>> queries, keys = torch.eye(3)[:1], torch.eye(3)
         >>> GradedLoss()(queries, keys, torch.tensor([[1.0, 0.8, 0.0]]), query_rarity_N=torch.tensor([0.3]))
         tensor(1.2987)

@@ -164,7 +164,7 @@ class MACLLoss(ContrastiveLoss):
     Raises:
         ConfigError: an unknown choice or a value out of its range.
 
-    Example:
+    Examples:
         >>> labels = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
         >>> loss = MACLLoss(LabelStatistics.from_labels(labels), gamma=1.0)
         >>> loss(torch.eye(4), labels)

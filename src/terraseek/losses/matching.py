@@ -36,7 +36,7 @@ class CaptionMatches(nn.Module):
     Raises:
         ConfigError: not a table of integers of at least -1 with at least one row.
 
-    Example:
+    Examples:
         Images 0 and 1 share the text 7:
 
         >>> captions = CaptionMatches(torch.tensor([[7, 3], [7, -1]]))
@@ -96,7 +96,7 @@ def number_captions(captions: Sequence[Sequence[Hashable]]) -> Tensor:
         captions: for each image its captions, in the form in which equal texts are equal
             (`terraseek.data.normalise_caption` or `caption_hash`).
 
-    Example:
+    Examples:
         >>> number_captions([["a port", "two boats"], ["a port"]])
         tensor([[ 0,  1],
                 [ 0, -1]])
@@ -136,7 +136,7 @@ def pair_relevance(
     Raises:
         UsageError: shapes that differ, an unknown choice, or no `own_NM` where there are fewer keys than queries.
 
-    Example:
+    Examples:
         >>> matches = torch.tensor([[True, False, True], [False, True, False]])
         >>> pair_relevance(matches).relevance_NM
         tensor([[1., 0., 1.],
@@ -177,7 +177,7 @@ def anchor_rarity(scores_NC: Tensor, rarity_C: Tensor) -> Tensor:
         scores_NC: (N, C) concept scores in 0..1.
         rarity_C: (C,) above 0, see `terraseek.relevance.label_rarity`.
 
-    Example:
+    Examples:
         >>> anchor_rarity(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]), torch.tensor([4.0, 0.5]))
         tensor([1.0000, 0.5000, 0.0000])
     """

@@ -36,7 +36,7 @@ class MultiSupConLoss(SoftmaxLoss):
         temperature: see `SoftmaxLoss`.
         ref_views: see `ContrastiveLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> labels = torch.tensor([[1, 1], [1, 1], [1, 0]])
         >>> MultiSupConLoss(threshold=0.3)(torch.eye(3), labels)
@@ -101,7 +101,7 @@ class MulSupConLoss(SoftmaxLoss):
         temperature: see `SoftmaxLoss`.
         ref_views: see `ContrastiveLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> labels = torch.tensor([[1, 1], [1, 1], [1, 0]])
         >>> MulSupConLoss()(torch.eye(3), labels)

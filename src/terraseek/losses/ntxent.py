@@ -31,7 +31,7 @@ class NTXentLoss(SoftmaxLoss):
         temperature: see `SoftmaxLoss`.
         ref_views: see `ContrastiveLoss`.
 
-    Example:
+    Examples:
         >>> labels = torch.tensor([[1, 1], [1, 0], [0, 1], [0, 1]])
         >>> NTXentLoss(1.0)(torch.eye(4), labels)
         tensor(0.4839)

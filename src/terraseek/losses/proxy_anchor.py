@@ -38,7 +38,7 @@ class ProxyAnchorLoss(ContrastiveLoss):
         margin: delta.
         alpha: scale.
 
-    Example:
+    Examples:
         >>> loss = ProxyAnchorLoss(2, 2)
         >>> _ = loss.proxies.data.copy_(torch.eye(2))
         >>> loss(torch.eye(2), torch.eye(2))

@@ -40,7 +40,7 @@ class EmbeddingQueue(nn.Module):
     Raises:
         ConfigError: a size or dim below 1, or a negative number of labels.
 
-    Example:
+    Examples:
         The batch and the past together, each sample's own past left out by its id:
 
         >>> from terraseek.losses import AnySupConLoss

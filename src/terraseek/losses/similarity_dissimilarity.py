@@ -28,7 +28,7 @@ class SimilarityDissimilarityLoss(SoftmaxLoss):
         temperature: see `SoftmaxLoss`.
         ref_views: see `ContrastiveLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> labels = torch.tensor([[1, 1], [1, 1], [1, 0]])
         >>> SimilarityDissimilarityLoss()(torch.eye(3), labels)

@@ -47,7 +47,7 @@ class SNDLoss(SoftmaxLoss):
     Raises:
         ConfigError: a negative memory or margin, or a bad temperature.
 
-    Example:
+    Examples:
         >>> labels = torch.tensor([[1, 1], [1, 1], [0, 0]])
         >>> SNDLoss(2, 3, memory=0)(torch.eye(3), labels)
         tensor(...)

@@ -25,7 +25,7 @@ class LabelStatistics:
         frequency_C: share of samples that carry label c, float64.
         cooccurrence_CC: share of samples that carry both c and d; its diagonal is `frequency_C`.
 
-    Example:
+    Examples:
         >>> statistics = LabelStatistics.from_labels(torch.tensor([[1, 1, 0], [1, 0, 0], [1, 0, 1], [0, 1, 0]]))
         >>> statistics.frequency_C.tolist()
         [0.75, 0.5, 0.25]

@@ -25,7 +25,7 @@ class SupConLoss(SoftmaxLoss):
         With one label per sample equal to `AnySupConLoss`, `AllSupConLoss`, `MultiSupConLoss` and `MulSupConLoss`,
         and to `MACLLoss` without temperature scaling when labels are equally frequent.
 
-    Example:
+    Examples:
         >>> import torch
         >>> loss = SupConLoss(temperature=0.1)
         >>> loss(torch.eye(4)[[0, 0, 1, 1]], torch.tensor([0, 0, 1, 1]))
@@ -56,7 +56,7 @@ class AllSupConLoss(SupConLoss):
         `SupConLoss` under the name that says what it does to label sets. The strictest choice of positives;
         `AnySupConLoss` is the loosest.
 
-    Example:
+    Examples:
         >>> import torch
         >>> labels = torch.tensor([[1, 1], [1, 1], [1, 0]])
         >>> AllSupConLoss()(torch.eye(3), labels)
@@ -79,7 +79,7 @@ class AnySupConLoss(SoftmaxLoss):
         All positives weigh the same however much they share: `MultiSupConLoss` weighs by overlap, `MulSupConLoss`
         by label, `MACLLoss` by rarity and overlap.
 
-    Example:
+    Examples:
         >>> import torch
         >>> labels = torch.tensor([[1, 1], [1, 1], [1, 0]])
         >>> AnySupConLoss()(torch.eye(3), labels)

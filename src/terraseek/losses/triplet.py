@@ -38,7 +38,7 @@ class TripletLoss(ContrastiveLoss):
     Raises:
         ConfigError: a margin below 0 or an unknown mining.
 
-    Example:
+    Examples:
         >>> TripletLoss(margin=0.2)(torch.eye(3), torch.tensor([[1, 0], [1, 0], [0, 1]]))
         tensor(0.2000)
     """

@@ -67,7 +67,7 @@ def evaluate_retrieval(
 
     Memory beyond the inputs: a float32 copy of each set, a block of scores, and per query the measures' values.
 
-    Example:
+    Examples:
         >>> vectors, labels = np.eye(3)[[0, 0, 1, 2]], np.eye(3, dtype=np.uint8)[[0, 0, 1, 1]]
         >>> images = EmbeddingSet(vectors, labels, ("a", "b", "c", "d"))
         >>> found = evaluate_retrieval(images, images, ["mAP", "P@1"], bootstrap=0)

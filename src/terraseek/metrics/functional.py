@@ -54,7 +54,7 @@ def average_precision(
             as in the hashing literature, which rewards finding one item and no more. Over the whole gallery all
             three are R.
 
-    Example:
+    Examples:
         >>> from terraseek.metrics import rank
         >>> round(average_precision(rank([4.0, 3.0, 2.0, 1.0]), [1, 0, 1, 0]), 4)
         0.8333
@@ -77,7 +77,7 @@ def weighted_average_precision(ranking: Ranking, gains_G: ArrayLike, k: int | No
     An item is relevant when its gain (the number of shared labels) is above 0. The value is not bounded by 1: read it
     beside the oracle's (Zhao et al., "Deep semantic ranking based hashing for multi-label image retrieval", CVPR 2015).
 
-    Example:
+    Examples:
         >>> from terraseek.metrics import rank
         >>> weighted_average_precision(rank([3.0, 2.0, 1.0]), [2, 0, 1])  # (2/1 + 3/3) / 2
         1.5
@@ -104,7 +104,7 @@ def ndcg(ranking: Ranking, gains_G: ArrayLike, k: int | None = None) -> float:
 
     Gains come from `terraseek.relevance` ("count", "jaccard", "cosine", "rarity-jaccard") or `gain_from_count`.
 
-    Example:
+    Examples:
         >>> from terraseek.metrics import rank
         >>> round(ndcg(rank([3.0, 2.0, 1.0]), [0.0, 0.5, 1.0]), 4)
         0.6199
@@ -124,7 +124,7 @@ def mean_value(ranking: Ranking, values_G: ArrayLike, k: int) -> float:
     With the number of shared labels it is ACG@k; with their Jaccard index, label distance or example-based precision,
     recall or F1 it is the mean of that quantity over what was retrieved.
 
-    Example:
+    Examples:
         >>> from terraseek.metrics import rank
         >>> mean_value(rank([3.0, 2.0, 1.0]), [2, 0, 1], k=2)
         1.0
@@ -161,7 +161,7 @@ def shared_labels(query_labels_C: ArrayLike, gallery_labels_GC: ArrayLike) -> tu
     measures of Chaudhuri et al., "Multilabel remote sensing image retrieval using a semisupervised graph-theoretic
     method", IEEE TGRS 2018. Empty label sets score 0.
 
-    Example:
+    Examples:
         >>> [part.tolist() for part in shared_labels([1, 1, 0], [[1, 0, 0], [0, 0, 0]])]
         [[1.0, 0.0], [0.5, 0.0], [0.6666666666666666, 0.0]]
     """

@@ -114,7 +114,7 @@ def evaluate_image_text(
     Raises:
         UsageError: the sizes do not fit, an image has no caption, or a vector is not finite.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> found = evaluate_image_text(np.eye(2), np.eye(2), [0, 1], ["a field", "a port"], ks=(1,))
         >>> found["mR"], found.results[0].floor

@@ -92,7 +92,7 @@ def find_leakage(
     Raises:
         UsageError: the lengths differ, a threshold is out of range, or both images and hashes are given.
 
-    Example:
+    Examples:
         >>> report = find_leakage(["a", "b"], ["train", "test"], vectors_ND=[[1.0, 0.0], [1.0, 0.01]])
         >>> report.touched
         {'test': 1, 'train': 1}
@@ -168,7 +168,7 @@ def pixel_hash(image: ImageArray) -> int:
     Raises:
         UsageError: the image is not (H, W) or (H, W, B), or empty.
 
-    Example:
+    Examples:
         >>> ramp = np.tile(np.arange(90, dtype=np.uint8), (80, 1))
         >>> pixel_hash(ramp) == pixel_hash(ramp[::2, ::2]), pixel_hash(ramp) == pixel_hash(ramp[:, ::-1])
         (True, False)

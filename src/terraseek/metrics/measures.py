@@ -37,7 +37,7 @@ def parse_measure(text: str) -> Measure:
     Raises:
         ConfigError: an unknown measure or option, or a k that is missing, superfluous or below 1.
 
-    Example:
+    Examples:
         >>> parse_measure("nDCG@100(jaccard)")
         NDCG(k=100, gain='jaccard')
         >>> str(parse_measure("mAP@100"))

@@ -96,7 +96,7 @@ def rank(scores_G: ArrayLike, exclude: int | None = None) -> Ranking:
     Raises:
         UsageError: the scores are not one row of numbers, or one of them is not a number.
 
-    Example:
+    Examples:
         >>> ranking = rank([0.1, 0.9, 0.1, 0.5])
         >>> ranking.order_G[:2].tolist(), ranking.starts_T.tolist(), ranking.sizes_T.tolist()
         ([1, 3], [2], [2])

@@ -160,7 +160,7 @@ def bootstrap_interval(
     Raises:
         UsageError: `confidence` is not between 0 and 1.
 
-    Example:
+    Examples:
         >>> interval = bootstrap_interval({"m": query_mean([0.0, 1.0] * 50)}, 100)["m"]
         >>> interval.low < 0.5 < interval.high
         True
@@ -213,7 +213,7 @@ def compare_paired(
     Raises:
         UsageError: the two runs have different queries, or `confidence` is not between 0 and 1.
 
-    Example:
+    Examples:
         >>> a = np.linspace(0, 1, 50)
         >>> [result] = compare_paired({"mAP": (a, a + 0.1)}, resamples=200)
         >>> round(result.difference, 3), result.significant
@@ -325,7 +325,7 @@ def summarize_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, SeedSummar
     Raises:
         UsageError: no runs, or runs with different measures.
 
-    Example:
+    Examples:
         >>> summarize_seeds([{"mAP": 0.5}, {"mAP": 0.7}])["mAP"].mean
         0.6
     """

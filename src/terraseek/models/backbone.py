@@ -137,7 +137,7 @@ def build_backbone(name: str, pretrained: str | Path | bool = False, bands: int 
         NotFoundError: there is no such file.
         CorruptError: the file is damaged.
 
-    Example:
+    Examples:
         >>> build_backbone("resnet-18", bands=4).dim
         512
     """

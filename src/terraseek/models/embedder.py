@@ -77,7 +77,7 @@ class ProjectionHead(nn.Sequential):
         hidden: width of the hidden layer; 0 for a single linear map.
         dropout: share of hidden units dropped in training.
 
-    Example:
+    Examples:
         >>> ProjectionHead(1280, 128)(torch.zeros(2, 1280)).shape
         torch.Size([2, 128])
     """

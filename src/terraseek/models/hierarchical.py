@@ -39,7 +39,7 @@ class HierarchicalAggregator(nn.Module):
     Raises:
         ConfigError: "channels" without `input_size`, or "pooled" without `features`.
 
-    Example:
+    Examples:
         >>> levels = [torch.zeros(2, c, s, s) for c, s in ((8, 16), (16, 8), (32, 4), (64, 2))]
         >>> HierarchicalAggregator((8, 16, 32, 64), dim=12)(levels).shape
         torch.Size([2, 12])

@@ -36,7 +36,7 @@ class MomentumEncoder(nn.Module):
         UsageError: `momentum` outside [0, 1), no `drawn` for "published" or one for the default, or one with other
             parameters.
 
-    Example:
+    Examples:
         >>> query = nn.Linear(2, 2)
         >>> key = MomentumEncoder(query, momentum=0.99)
         >>> key.update(query)

@@ -32,7 +32,7 @@ class GPO(nn.Module):
         d_hidden: width of the GRU.
         temperature: of the softmax; low ones start close to max pooling.
 
-    Example:
+    Examples:
         >>> pool = GPO(32, 32)
         >>> pool(torch.randn(2, 5, 8), torch.tensor([5, 3])).shape
         torch.Size([2, 8])

@@ -33,7 +33,7 @@ def word_tokenizer(words: Iterable[str]) -> Tokenizer:
     Raises:
         UsageError: no words, or words that such a tokenizer would never produce.
 
-    Example:
+    Examples:
         >>> word_tokenizer(["river", "forest"]).encode("The forest, by the RIVER.").ids
         [2, 1, 4, 1, 1, 3]
     """

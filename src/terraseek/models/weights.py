@@ -142,7 +142,7 @@ def adapt_bands(kernel_OIHW: Tensor, bands: int) -> Tensor:
     kernel of old band ``b mod I``, divided by how many bands share it. The first three bands of an image should
     therefore be red, green and blue where there are such.
 
-    Example:
+    Examples:
         >>> adapt_bands(torch.tensor([[[[1.0]], [[2.0]], [[3.0]]]]), 4).flatten().tolist()
         [0.5, 2.0, 3.0, 0.5]
     """

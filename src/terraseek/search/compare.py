@@ -26,7 +26,7 @@ class Comparison:
         second: page of the second.
         depth: how many hits were asked of each.
 
-    Example:
+    Examples:
         >>> from terraseek.archive import ModelIdentity, Record
         >>> from .page import Hit
         >>> def page(*ids):

@@ -22,7 +22,7 @@ def mmr(vectors_ND: FloatArray, scores_N: FloatArray, k: int, diversity: float) 
         k: how many to choose; at most N are.
         diversity: d in 0..1; 0 sorts by score.
 
-    Example:
+    Examples:
         >>> rows = np.array([[1.0, 0.0], [0.999, 0.045], [0.6, 0.8]])
         >>> mmr(rows, rows @ np.array([0.9, 0.436]), k=2, diversity=0.5)
         [1, 2]

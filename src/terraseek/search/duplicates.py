@@ -39,7 +39,7 @@ def near_duplicates(
     Raises:
         UsageError: a threshold outside 0..1.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from terraseek.archive import ModelIdentity, Record
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -39,7 +39,7 @@ def rocchio_direction(
         beta: weight of the confirmed.
         gamma: weight of the rejected; small, as they lie in every direction.
 
-    Example:
+    Examples:
         >>> rocchio_direction(np.array([1.0, 0.0]), np.array([[0.0, 1.0]]), np.empty((0, 2))).round(2)
         array([0.8, 0.6])
     """
@@ -74,7 +74,7 @@ def logistic_direction(
         prior: length of the weights that the query stands for.
         iterations: at most so many Newton steps.
 
-    Example:
+    Examples:
         >>> w = logistic_direction(np.array([1.0, 0.0]), np.array([[0.8, 0.6]]), np.array([[0.8, -0.6]]))
         >>> bool(w @ [0.8, 0.6] > w @ [0.8, -0.6])
         True

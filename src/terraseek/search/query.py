@@ -57,7 +57,7 @@ class Query(Filter):
     Raises:
         QueryError: a value that makes no sense; the message is one line.
 
-    Example:
+    Examples:
         >>> Query(like="chip-7", labels_any=("beach",), bbox=(-10, 40, 5, 50), k=5).like
         ('chip-7',)
     """

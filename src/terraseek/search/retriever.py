@@ -36,7 +36,7 @@ class Retriever:
     Raises:
         ModelMismatchError: the encoder is another model than the archive's.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from terraseek.archive import ModelIdentity
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -31,7 +31,7 @@ def augment(images_NHWB: Tensor, size: int, config: AugmentationConfig, generato
     Returns:
         (N, B, size, size) float32 on the scale of the input.
 
-    Example:
+    Examples:
         >>> still = AugmentationConfig(symmetries=False, min_area=1.0, brightness=0, contrast=0, saturation=0)
         >>> image = torch.arange(16.0).reshape(1, 4, 4, 1)
         >>> torch.equal(augment(image, 4, still, torch.Generator())[0, 0], image[0, ..., 0])

@@ -219,7 +219,7 @@ def warmup_cosine(steps: int, warmup: float, floor: float) -> Callable[[int], fl
         warmup: share of them that rises.
         floor: factor at the end.
 
-    Example:
+    Examples:
         >>> factor = warmup_cosine(steps=12, warmup=2 / 12, floor=0.0)
         >>> [round(factor(step), 2) for step in (0, 1, 2, 7, 12)]
         [0.5, 1.0, 1.0, 0.5, 0.0]

@@ -65,7 +65,7 @@ class Knowledge:
     Raises:
         UsageError: parts that do not fit together.
 
-    Example:
+    Examples:
         >>> knowledge = mine_captions({"a": ["A port", "a port with ships"], "b": ["some ships"]}, least_images=1)
         >>> knowledge.words
         ('port', 'ships')
@@ -223,7 +223,7 @@ def filtrate(
     Raises:
         ConfigError: `size` or `least_images` is below 1.
 
-    Example:
+    Examples:
         >>> filtrate({"a": {"the": 5, "port": 2}, "b": {"sea": 2, "port": 2}, "c": {"sea": 2, "sand": 3}})
         ('port', 'sea')
     """

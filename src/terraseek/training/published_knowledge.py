@@ -72,7 +72,7 @@ def word_vocabulary(captions: Iterable[str], least: int = 5) -> frozenset[str]:
         captions: of train, val and test.
         least: how often a word must occur.
 
-    Example:
+    Examples:
         >>> sorted(word_vocabulary(["the bird's nest", "A bird-shaped nest.", "some nests"], least=1))
         ["'s", 'bird', 'bird-shaped', 'nest', 'nests']
     """
