@@ -53,6 +53,9 @@ def main() -> None:
     print("| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|", sep="\n")
     for threshold in THRESHOLDS:
         kept_NC = scores_NC >= threshold
+        if not kept_NC.any():
+            print(f"| {threshold} | 0.0 | | | |")
+            continue
         counts = count_NC[kept_NC]
         shares = f"{100 * (counts >= 1).mean():.0f} % | {100 * (counts >= 2).mean():.0f} %"
         print(f"| {threshold} | {kept_NC.sum(1).mean():.1f} | {shares} | {scores_NC[kept_NC].mean():.2f} |")
