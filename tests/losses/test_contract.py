@@ -226,7 +226,7 @@ def test_unknown_options_are_named(name: str) -> None:
 
 def test_docstring_has_the_fixed_form(name: str) -> None:
     text = LOSSES[name].__doc__ or ""
-    for part in ("Formula:", "Source:", "Relations:", "Example:"):
+    for part in ("Formula:", "Source:", "Relations:", "Examples:"):
         assert part in text, f"{name} lacks {part}"
 
 

@@ -423,7 +423,7 @@ def test_bad_calls_are_named(name: str, change: dict[str, Any], message: str) ->
 @every_loss
 def test_docstring_has_the_fixed_form(name: str) -> None:
     text = CROSS_MODAL_LOSSES[name].__doc__ or ""
-    for part in ("Formula:", "Source:", "Relations:", "Example:"):
+    for part in ("Formula:", "Source:", "Relations:", "Examples:"):
         assert part in text, f"{name} lacks {part}"
 
 
