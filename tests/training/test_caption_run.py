@@ -188,6 +188,24 @@ def published(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, model=model, objectives=objectives, text=side, concepts=concepts)
 
 
+def test_a_best_checkpoint_from_before_a_term_is_told(
+    caption_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Validated after epoch 1 alone; alignment counts from epoch 2 on.
+    early = train(changed(caption_recipe, "trainer", epochs=3), tmp_path / "early")
+    assert early.unlearnt == ("alignment",)
+    (warning,) = (line for line in caplog.messages if "best checkpoint" in line)
+    assert "of epoch 1, but alignment counts from epoch 2 on" in warning
+    assert "concepts that it predicts mean nothing" in warning
+    assert "objectives.alignment.first_epoch" in warning
+    assert json.loads((tmp_path / "early" / "run.json").read_text())["unlearnt"] == ["alignment"]
+
+    caplog.clear()
+    last = train(changed(caption_recipe, "trainer", epochs=3, validate_every=0), tmp_path / "last")
+    assert last.unlearnt == ()
+    assert not [line for line in caplog.messages if "best checkpoint" in line]
+
+
 @pytest.mark.usefixtures("only_fit")
 def test_published_variant_trains_with_its_faults(caption_recipe: Recipe, tmp_path: Path) -> None:
     job = train(changed(published(caption_recipe), "trainer", epochs=3), tmp_path / "run")

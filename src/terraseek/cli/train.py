@@ -58,6 +58,7 @@ def train(
                 "run": str(run.directory),
                 "model": str(run.model),
                 "best_epoch": run.best_epoch,
+                "unlearnt": list(run.unlearnt),
                 "seconds": run.seconds,
                 "validation": dict(run.validation),
                 "onnx_max_abs_difference": run.export.max_abs_difference,

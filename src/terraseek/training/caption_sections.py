@@ -169,3 +169,12 @@ class ObjectivesConfig:
             known = name in _RARITY_OPTIONS
             check(known, f"alignment.options has no {name!r}: {nearest(name, list(_RARITY_OPTIONS))}")
             check(isinstance(value, int | float), f"alignment.options.{name} must be a number, not {value!r}")
+
+    def terms(self) -> dict[str, ObjectiveConfig]:
+        """The terms that have a weight, by name."""
+        every = {name: getattr(self, name) for name in ("contrast", "triplet", "alignment", "labels")}
+        return {name: term for name, term in every.items() if term.weight > 0}
+
+    def unlearnt_after(self, epoch: int) -> dict[str, int]:
+        """The terms of which nothing is learnt up to the end of this epoch, and the epoch that each counts from."""
+        return {name: term.first_epoch for name, term in self.terms().items() if term.first_epoch > epoch}

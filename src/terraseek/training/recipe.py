@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import load_config, to_mapping
+from ..errors import ConfigError
 from ..losses import resolve_cross_modal_options, resolve_options
 from ..metrics import parse_measure
 from ._checks import at_least, check
@@ -83,12 +84,10 @@ class Recipe:
         check(self.augmentation.views == 1, "augmentation.views is 2: captions are matched with one view")
         check(self.loss.queue == 0, "loss.queue is for label sets alone: captions have objectives.contrast.queue")
         epochs = self.trainer.epochs
-        for name in ("contrast", "triplet", "alignment", "labels"):
-            term = getattr(self.objectives, name)
-            check(
-                term.weight == 0 or term.first_epoch < epochs,
-                f"objectives.{name}.first_epoch is {term.first_epoch}, but there are {epochs} epochs, counted from "
-                f"0: lower it, or set objectives.{name}.weight to 0",
+        for name, first_epoch in self.objectives.unlearnt_after(epochs - 1).items():
+            raise ConfigError(
+                f"objectives.{name}.first_epoch is {first_epoch}, but there are {epochs} epochs, counted from "
+                f"0: lower it, or set objectives.{name}.weight to 0"
             )
         check(
             self.objectives.variant != "published" or text.per_image == 1,

@@ -48,6 +48,11 @@ _log = logging.getLogger(__name__)
 _RECIPE, _RECORD, _METRICS, _VALIDATION = "recipe.toml", "run.json", "metrics.csv", "validation.json"
 _CONCEPTS = "concepts.json"
 _LAST, _BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
+_UNLEARNT = (
+    "the best checkpoint is of epoch %d, but %s counts from epoch %d on: the model has learnt nothing from it%s. Lower "
+    "objectives.%s.first_epoch, give more epochs, or take the last epoch with trainer.validate_every=0"
+)
+_CONSEQUENCES = {"alignment": ", and the concepts that it predicts mean nothing"}
 Progress = Callable[[int, int], None]
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 
@@ -60,6 +65,7 @@ class Run:
         directory: the run folder.
         model: the model directory in it.
         best_epoch: epoch, from 0, whose weights the model has.
+        unlearnt: terms of the loss that count from a later epoch only.
         validation: measure -> value of the exported model on the validation split; empty without one.
         epochs: the rows of `metrics.csv`.
         seconds: of training, over all resumptions.
@@ -69,6 +75,7 @@ class Run:
     directory: Path
     model: Path
     best_epoch: int
+    unlearnt: tuple[str, ...]
     validation: Mapping[str, float]
     epochs: tuple[Mapping[str, float], ...]
     seconds: float
@@ -363,10 +370,14 @@ def _finish(job: _Job, seconds: float) -> Run:
         content = {"schema": 1, "model": export.fingerprint, "best_epoch": best["epoch"], **judgement.content}
         _write(job.out / _VALIDATION, content)
         validation = judgement.values
+    unlearnt = job.recipe.objectives.unlearnt_after(best["epoch"]) if job.recipe.text else {}
+    for name, first_epoch in unlearnt.items():
+        _log.warning(_UNLEARNT, best["epoch"], name, first_epoch, _CONSEQUENCES.get(name, ""), name)
     job.record.update(
         finished=now(),
         seconds=round(seconds, 1),
         best_epoch=best["epoch"],
+        unlearnt=list(unlearnt),
         model=export.fingerprint,
         onnx_difference=export.max_abs_difference,
     )
@@ -375,6 +386,7 @@ def _finish(job: _Job, seconds: float) -> Run:
         directory=job.out,
         model=export.directory,
         best_epoch=int(best["epoch"]),
+        unlearnt=tuple(unlearnt),
         validation=validation,
         epochs=tuple(read_epochs(job.out / _METRICS)),
         seconds=seconds,
