@@ -200,6 +200,24 @@ def test_intervals_hold_the_value_and_shrink_with_queries() -> None:
     assert widths[1] < widths[0]
 
 
+def test_no_interval_where_too_few_queries_say_anything() -> None:
+    labels = np.zeros((12, 3), dtype=np.uint8)
+    labels[:, 0], labels[3, 1], labels[:6, 2] = 1, 1, 1
+    query = EmbeddingSet(np.random.default_rng(1).standard_normal((12, 5)), labels, tuple("abcdefghijkl"))
+    gallery = make(7, 80, 3, "g", codes=False)
+    found = evaluate_retrieval(query, gallery, ["P@10", "macro-AP"], bootstrap=50)
+    assert all(result.low < result.high for result in found.results), "one label of three has a single query"
+    first, lone, third = found.labels
+    assert first.low < first.high
+    assert third.low < third.high
+    assert (lone.queries, np.isnan(lone.ap)) == (1, False)
+    assert np.isnan([lone.low, lone.high]).all()
+
+    few = EmbeddingSet(query.vectors_ND[:5], labels[:5], query.ids[:5])
+    found = evaluate_retrieval(few, gallery, ["P@10", "macro-AP"], bootstrap=50)
+    assert np.isnan([end for entry in (*found.results, *found.labels) for end in (entry.low, entry.high)]).all()
+
+
 def test_precision_recall_without_ties_by_hand() -> None:
     query = EmbeddingSet(np.array([[1.0, 0.0]]), np.array([[1]]), ("q",))
     angle = np.array([0.1, 0.2, 0.3, 0.4])

@@ -142,6 +142,13 @@ def test_intervals_are_those_of_resampled_images() -> None:
             assert (number.low, number.high) == (pytest.approx(low), pytest.approx(high)), number.name
 
 
+def test_five_images_have_no_interval() -> None:
+    vectors = np.random.default_rng(0).standard_normal((6, 4))
+    for count, interval in ((5, False), (6, True)):
+        found = evaluate_image_text(vectors[:count], vectors[:count], list(range(count)), bootstrap=20)
+        assert np.isfinite([number.low for number in found.results]).all() == interval
+
+
 def test_the_curve_passes_through_the_recalls_and_first_items_are_first() -> None:
     rng = np.random.default_rng(3)
     owner = np.arange(30) // 2

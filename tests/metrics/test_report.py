@@ -103,5 +103,6 @@ def test_odd_evaluations_can_be_reported(tmp_path: Path) -> None:
     found = evaluate_retrieval(alone, alone, ["P@1", "macro-AP"], bootstrap=0, label_names=["x", "y"])
     content = read_report(write_report(tmp_path, found, thumbnail=lambda name: np.zeros((8, 8, 3), np.uint8))).content
     assert content["measures"]["P@1"]["low"] is None
+    assert "– – –" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert content["counts"]["skipped_labels"] == ["x", "y"]
     assert report_json(found)["provenance"]["seed"] is None

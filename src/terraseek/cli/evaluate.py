@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["By", "compare", "evaluate"]
 
+_TOO_FEW = "too few queries"
+
 
 class By(StrEnum):
     """What decides whether an answer is right."""
@@ -155,7 +157,7 @@ def _show(found: Evaluation, provenance: Provenance, data: ImageDataset) -> None
         f"split {data.split_hash[:12]}, model {provenance.fingerprint[:12]}"
     )
     rows = [
-        (str(r.measure), f"{r.value:.4f}", f"{r.low:.4f} .. {r.high:.4f}", f"{r.floor:.4f}", f"{r.ceiling:.4f}")
+        (str(r.measure), f"{r.value:.4f}", _between(r.low, r.high, 4), f"{r.floor:.4f}", f"{r.ceiling:.4f}")
         for r in found.results
     ]
     show_table("", ("measure", "value", "95 % interval", "chance", "oracle"), rows)
@@ -163,6 +165,10 @@ def _show(found: Evaluation, provenance: Provenance, data: ImageDataset) -> None
         say(f"{found.queries_without_relevant:,} queries have nothing relevant in the gallery and count as 0")
     if found.skipped_labels:
         say(f"left out of means over labels, having no query or no item: {', '.join(found.skipped_labels)}")
+
+
+def _between(low: float, high: float, digits: int) -> str:
+    return _TOO_FEW if math.isnan(low) else f"{low:.{digits}f} .. {high:.{digits}f}"
 
 
 def _show_captions(found: ImageTextEvaluation, provenance: Provenance) -> None:
@@ -175,7 +181,7 @@ def _show_captions(found: ImageTextEvaluation, provenance: Provenance) -> None:
         return "" if math.isnan(value) else f"{value:.2f}"
 
     rows = [
-        (r.name, f"{r.value:.2f}", f"{r.low:.2f} .. {r.high:.2f}", cell(r.floor), cell(r.matcher), cell(r.oracle))
+        (r.name, f"{r.value:.2f}", _between(r.low, r.high, 2), cell(r.floor), cell(r.matcher), cell(r.oracle))
         for r in found.results
     ]
     show_table("", ("measure", "value", "95 % interval", "chance", "matcher", "oracle"), rows)
@@ -235,7 +241,7 @@ def compare(
 
 
 def _interval(entry: Comparison) -> str:
-    return "too few queries" if entry.low is None else f"{entry.low:+.4f} .. {entry.high:+.4f}"
+    return _TOO_FEW if entry.low is None else f"{entry.low:+.4f} .. {entry.high:+.4f}"
 
 
 def _say_what_is_not_known(found: Sequence[Comparison]) -> None:

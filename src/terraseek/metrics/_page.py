@@ -29,7 +29,7 @@ def render_page(template: str, content: Mapping[str, Any], figures: Mapping[str,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, plain=_plain)
+    environment.filters.update(number=number, interval=_interval, plain=_plain)
     markup = require("markupsafe", "train").Markup
     drawn = {name: markup(svg) for name, svg in figures.items()}
     context = {"content": content, "p": content["provenance"], "c": content["counts"], **drawn, **values}
@@ -54,6 +54,12 @@ def number(value: float | None, unit: str = "share") -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.1f}" if unit == "share" else f"{value:.2f}" if unit == "count" else f"{value:.1f}"
+
+
+def _interval(entry: Mapping[str, Any], unit: str = "share") -> str:
+    """The interval of an entry in report.json; it has none without bootstrap, or of too few queries."""
+    low, high = (number(entry[end], unit) for end in ("low", "high"))
+    return "–" if entry["low"] is None else f"{low} – {high}"
 
 
 def _plain(value: Any) -> str:

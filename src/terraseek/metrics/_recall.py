@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..texts import matcher_ceiling, oracle_ceiling
 from ..typing import FloatArray, IntArray
 from ._expectation import any_hit_at_random
-from .significance import Statistic, bootstrap_interval, query_mean
+from .significance import Statistic, bootstrap_interval, fewest_queries, query_mean
 
 __all__ = ["EQUIVALENT", "DirectionResult", "RecallResult", "direction_result", "recall_results"]
 
@@ -164,7 +164,9 @@ def recall_results(
     numbers = [*_numbers(exact, "", owner_T), *_numbers(equivalent, EQUIVALENT, owner_T)]
     ceilings = {"matcher": matcher_ceiling(captions, ks), "oracle": oracle_ceiling(captions, ks)}
     statistics = {number.name: number.statistic for number in numbers}
-    intervals = bootstrap_interval(statistics, images, resamples=bootstrap, confidence=confidence, seed=seed)
+    # Whole images are drawn, with all their captions.
+    resamples = bootstrap if images >= fewest_queries(confidence) else 0
+    intervals = bootstrap_interval(statistics, images, resamples=resamples, confidence=confidence, seed=seed)
     whole = np.ones((1, images))
 
     def ceiling(kind: str, name: str) -> float:

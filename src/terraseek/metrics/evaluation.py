@@ -22,11 +22,12 @@ from .label_measures import LabelAP, frequency_bands
 from .measure import Measure, QueryMeasure
 from .measures import DEFAULT_MEASURES, parse_measure
 from .results import Evaluation, LabelResult, MeasureResult
-from .significance import Interval, Statistic, bootstrap_interval, label_mean, query_mean
+from .significance import Interval, Statistic, bootstrap_interval, enough_queries, label_mean, query_mean
 
 __all__ = ["evaluate_retrieval"]
 
 Empty: TypeAlias = Literal["zero", "skip"]
+_NO_INTERVAL = Interval(float("nan"), float("nan"))
 
 
 def evaluate_retrieval(
@@ -85,10 +86,16 @@ def evaluate_retrieval(
     kept = (run.relevant_Q > 0) if empty == "skip" else np.ones(len(query), dtype=bool)
     skipped = ~((query.labels_NC > 0) & (run.label_floor_QC > 0)).any(axis=0)
     label_ap = np.where(skipped, np.nan, run.label_ap_QC)
-    statistics = _statistics(chosen, run, kept, label_ap, frequency)
-    per_label: dict[str, Statistic] = {f"label {c}": query_mean(label_ap[:, c]) for c in range(len(names))}
+    values = _values(chosen, run, kept, label_ap, frequency)
+    statistics: dict[str, Statistic] = {n: label_mean(v) if v.ndim == 2 else query_mean(v) for n, v in values.items()}
+    per_label = {f"label {c}": label_ap[:, c] for c in range(len(names))}
+    drawn = {**statistics, **{n: query_mean(v) for n, v in per_label.items()}}
     intervals = bootstrap_interval(
-        {**statistics, **per_label}, len(query), resamples=bootstrap, confidence=confidence, seed=seed
+        {n: drawn[n] for n, v in {**values, **per_label}.items() if enough_queries(v, confidence)},
+        len(query),
+        resamples=bootstrap,
+        confidence=confidence,
+        seed=seed,
     )
     return Evaluation(
         results=tuple(_result(m, run, kept, label_ap, frequency, statistics, intervals) for m in chosen),
@@ -134,17 +141,18 @@ def _check(query: EmbeddingSet, gallery: EmbeddingSet, label_names: Sequence[str
     return names
 
 
-def _statistics(
+def _values(
     measures: Sequence[Measure], run: Run, kept_Q: NDArray[np.bool_], label_ap_QC: FloatArray, frequency_C: FloatArray
-) -> dict[str, Statistic]:
-    statistics: dict[str, Statistic] = {}
+) -> dict[str, FloatArray]:
+    """What each measure is a mean over: (Q,) values or, for means over labels, (Q, L); nan where a query counts not."""
+    values: dict[str, FloatArray] = {}
     for measure in measures:
         if isinstance(measure, LabelAP):
-            statistics[str(measure)] = label_mean(label_ap_QC[:, measure.labels(frequency_C)])
+            values[str(measure)] = label_ap_QC[:, measure.labels(frequency_C)]
         else:
-            values = run.values_QM[:, [str(m) for m in run.measures].index(str(measure))]
-            statistics[str(measure)] = query_mean(np.where(kept_Q, values, np.nan))
-    return statistics
+            column = [str(m) for m in run.measures].index(str(measure))
+            values[str(measure)] = np.where(kept_Q, run.values_QM[:, column], np.nan)
+    return values
 
 
 def _result(
@@ -171,7 +179,7 @@ def _result(
         queries = int(kept_Q.sum())
         floor = ratio(float(run.floor_QM[kept_Q, column].sum()), queries)
         ceiling = ratio(float(run.ceiling_QM[kept_Q, column].sum()), queries)
-    interval = intervals[name]
+    interval = intervals.get(name, _NO_INTERVAL)
     return MeasureResult(
         measure=measure,
         value=value,
@@ -196,7 +204,7 @@ def _labels(
     results = []
     for c, name in enumerate(names):
         has = ~np.isnan(label_ap_QC[:, c])
-        interval = intervals[f"label {c}"] if has.any() else Interval(float("nan"), float("nan"))
+        interval = intervals.get(f"label {c}", _NO_INTERVAL)
         results.append(
             LabelResult(
                 name=name,

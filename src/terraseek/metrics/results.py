@@ -24,7 +24,7 @@ class MeasureResult:
     Attributes:
         measure: what was measured.
         value: the result; a share is given in 0..1.
-        low: lower end of the bootstrap interval (nan without bootstrap).
+        low: lower end of the bootstrap interval; nan without bootstrap, or without `enough_queries`.
         high: upper end.
         floor: expected value of a random ranking of the same gallery, exact.
         ceiling: value of the oracle, which ranks by the measure's own gain.
@@ -51,7 +51,7 @@ class LabelResult:
         queries: queries with the label.
         gallery: gallery items with the label.
         ap: mean AP; nan where the label was skipped for want of queries or relevant items.
-        low: lower end of the bootstrap interval.
+        low: lower end of the bootstrap interval; nan without bootstrap, or without `enough_queries`.
         high: upper end.
         floor: expected AP of a random ranking.
     """

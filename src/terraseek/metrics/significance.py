@@ -23,6 +23,7 @@ __all__ = [
     "SeedSummary",
     "bootstrap_interval",
     "compare_paired",
+    "enough_queries",
     "fewest_queries",
     "holm",
     "label_mean",
@@ -199,9 +200,7 @@ def compare_paired(
     difference is as large as the one observed: (count + 1) / (resamples + 1), see Smucker et al., CIKM 2007. Holm's
     correction is over all `pairs`. Both resample whole queries, with all their labels.
 
-    An interval of few queries lies between their values and excludes zero as soon as these agree, so none is given of
-    fewer than `fewest_queries`, nor for a mean over labels of which half or more have a single query: each of those has
-    the same mean in every resample.
+    No interval is given of what has not `enough_queries`.
 
     Args:
         pairs: measure name -> (values of A, values of B), each (Q,) or, for means over labels, (Q, L) with nan where
@@ -231,7 +230,7 @@ def compare_paired(
         whole = np.ones((1, queries))
         sample = _Sample.of(b - a)
         low, high = None, None
-        if sample.suffices(confidence):
+        if enough_queries(b - a, confidence):
             found = bootstrap_interval({"d": once}, queries, resamples=resamples, confidence=confidence, seed=seed)["d"]
             low, high = found.low, found.high
         results.append(
@@ -264,6 +263,26 @@ def fewest_queries(confidence: float) -> int:
     return math.ceil(1 - math.log2(1 - confidence))
 
 
+def enough_queries(values: ArrayLike, confidence: float = 0.95) -> bool:
+    """Whether a bootstrap over these queries says how others would do.
+
+    An interval of few queries lies between their values and is narrow as soon as these agree. So it takes
+    `fewest_queries`, and in a mean over labels more than half of the labels with several queries: a single query has
+    the same value in every resample.
+
+    Args:
+        values: of each query, (Q,), or for each of its labels, (Q, L); nan where it does not count.
+        confidence: of the interval.
+
+    Examples:
+        >>> enough_queries([0.5] * 6), enough_queries([0.5] * 5 + [np.nan])
+        (True, False)
+    """
+    sample = _Sample.of(np.asarray(values, dtype=np.float64))
+    many_alone = sample.lone_labels > 0 and 2 * sample.lone_labels >= sample.labels
+    return sample.counted >= fewest_queries(confidence) and not many_alone
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Sample:
     """What a bootstrap over queries has to draw from, see `Comparison`."""
@@ -280,10 +299,6 @@ class _Sample:
         having = there.sum(axis=0)
         counted = int(there[:, having > 1].any(axis=1).sum())
         return cls(counted=counted, labels=int((having > 0).sum()), lone_labels=int((having == 1).sum()))
-
-    def suffices(self, confidence: float) -> bool:
-        many_alone = self.lone_labels > 0 and 2 * self.lone_labels >= self.labels
-        return self.counted >= fewest_queries(confidence) and not many_alone
 
 
 def _randomisation(difference: NDArray[np.float64], resamples: int, seed: int) -> float:
