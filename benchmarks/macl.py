@@ -188,7 +188,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stage", choices=STAGES, default="all")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--quick", action="store_true", help="two seeds, main losses, untuned, no ablation")
-    parser.add_argument("--epochs", type=int, default=12, help="of fine-tuning")
+    parser.add_argument("--epochs", type=int, default=40, help="of fine-tuning")
     parser.add_argument("--runs", type=Path, default=Path("runs", "macl"), help="run folders of fine-tuning")
     parser.add_argument("--markdown", type=Path, help="also write the tables to this file, between its marks")
     parser.add_argument("--plots", type=Path, help="draw the figures into this folder")
