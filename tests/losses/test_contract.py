@@ -50,13 +50,15 @@ def test_order_of_the_batch_does_not_matter(name: str, make: Make) -> None:
     torch.testing.assert_close(grad[order], shuffled_grad)
 
 
-@pytest.mark.parametrize("kind", ["no labels at all", "one sample", "all alike", "nothing shared"])
+@pytest.mark.parametrize("kind", ["no labels at all", "no sample", "one sample", "all alike", "nothing shared"])
 def test_degenerate_batches_are_finite(name: str, kind: str) -> None:
     embeddings = torch.randn(5, D, generator=torch.Generator().manual_seed(1))
     labels = torch.zeros(5, C, dtype=torch.long)
     if kind == "one sample":
         embeddings, labels = embeddings[:1], labels[:1]
         labels[0, 0] = 1
+    elif kind == "no sample":
+        embeddings, labels = embeddings[:0], labels[:0]
     elif kind == "all alike":
         embeddings, labels = embeddings[:1].repeat(5, 1), labels + 1
     elif kind == "nothing shared":
@@ -217,6 +219,16 @@ def test_bad_calls_are_named(name: str, change: dict[str, Any], message: str) ->
     call = {"embeddings": torch.ones(4, D), "labels": torch.ones(4, C)} | change
     with pytest.raises(UsageError, match=message):
         build(name)(**call)
+
+
+def test_a_loss_with_weights_names_the_dimensions_it_was_made_for(name: str) -> None:
+    loss = build(name)
+    embeddings, labels = torch.ones(4, D + 1), torch.ones(4, C)
+    if loss.embedding_dim is None:
+        assert torch.isfinite(loss(embeddings, labels))
+    else:
+        with pytest.raises(UsageError, match=f"{D + 1} dimensions, this loss was made for {D}"):
+            loss(embeddings, labels)
 
 
 def test_unknown_options_are_named(name: str) -> None:

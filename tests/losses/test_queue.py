@@ -110,6 +110,17 @@ def test_bad_sizes_are_named(arguments: tuple[int, int, int]) -> None:
         EmbeddingQueue(*arguments)
 
 
+def test_what_is_not_finite_stays_out() -> None:
+    queue = EmbeddingQueue(5, 3, 2)
+    embeddings, labels, ids, text_ids = rows(0, 7)
+    embeddings[2, 1], embeddings[5, 0] = torch.nan, torch.inf
+    queue.push(embeddings, labels, ids, text_ids)
+    queue.push(torch.full((2, 3), torch.nan), labels[:2])
+    assert queue.view().ids_M.tolist() == [0, 1, 3, 4, 6]
+    assert queue.view().text_ids_M.tolist() == [1000, 1001, 1003, 1004, 1006]
+    torch.testing.assert_close(queue.view().labels_MC, labels[[0, 1, 3, 4, 6]].float())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

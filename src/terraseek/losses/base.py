@@ -118,7 +118,7 @@ class ContrastiveLoss(nn.Module, ABC):
         ref_ids: Tensor | None = None,
         with_batch: bool = False,
     ) -> Tensor:
-        """The loss, a scalar in at least float32.
+        """The loss, a scalar in at least float32; 0 of no sample.
 
         Args:
             embeddings: (N, D), of any norm.
@@ -135,7 +135,8 @@ class ContrastiveLoss(nn.Module, ABC):
         """
         device_type = embeddings.device.type
         with torch.autocast(device_type, enabled=False):
-            return self.compute(self._pairs(embeddings, labels, ref_emb, ref_labels, ids, ref_ids, with_batch))
+            pairs = self._pairs(embeddings, labels, ref_emb, ref_labels, ids, ref_ids, with_batch)
+            return self.compute(pairs) if len(embeddings) else pairs.anchors_ND.sum()
 
     @abstractmethod
     def compute(self, pairs: Pairs) -> Tensor:
@@ -144,6 +145,11 @@ class ContrastiveLoss(nn.Module, ABC):
     @property
     def num_labels(self) -> int | None:
         """Number of labels C the loss was made for; None where it takes any."""
+        return None
+
+    @property
+    def embedding_dim(self) -> int | None:
+        """Number of dimensions D the loss was made for; None where it takes any."""
         return None
 
     def _pairs(
@@ -168,6 +174,9 @@ class ContrastiveLoss(nn.Module, ABC):
         count = self.num_labels
         if count is not None and labels_NC.shape[1] != count:
             raise UsageError(f"labels have {labels_NC.shape[1]} columns, this loss was made for {count} labels")
+        dim = self.embedding_dim
+        if dim is not None and anchors_ND.shape[1] != dim:
+            raise UsageError(f"embeddings have {anchors_ND.shape[1]} dimensions, this loss was made for {dim}")
         off_diagonal_NN = ~torch.eye(len(anchors_ND), dtype=torch.bool, device=anchors_ND.device)
         batch = Pairs(anchors_ND, labels_NC, anchors_ND, labels_NC, off_diagonal_NN)
         if ref_emb is None or ref_labels is None:

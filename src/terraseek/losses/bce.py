@@ -62,6 +62,11 @@ class BCELoss(ContrastiveLoss):
         """Number of labels C."""
         return self.head.out_features
 
+    @property
+    def embedding_dim(self) -> int:
+        """Number of dimensions D."""
+        return self.head.in_features
+
     def compute(self, pairs: Pairs) -> Tensor:
         """Mean over samples and labels; references take no part."""
         weight_CD, bias_C = self.head.weight.to(pairs.anchors_ND.dtype), self.head.bias.to(pairs.anchors_ND.dtype)

@@ -69,6 +69,11 @@ class ProxyAnchorLoss(ContrastiveLoss):
         """Number of labels C."""
         return len(self.proxies)
 
+    @property
+    def embedding_dim(self) -> int:
+        """Number of dimensions D."""
+        return self.proxies.shape[1]
+
     def compute(self, pairs: Pairs) -> Tensor:
         """The two terms; references take no part."""
         proxies_CD = F.normalize(self.proxies.to(pairs.anchors_ND.dtype), dim=1)

@@ -26,7 +26,8 @@ class QueueView(NamedTuple):
 class EmbeddingQueue(nn.Module):
     """Ring buffer of the last `size` samples: starts empty, takes batches of any size, forgets the oldest first.
 
-    All state is in buffers, so checkpoints resume exactly. Embeddings are detached and kept in float32.
+    All state is in buffers, so checkpoints resume exactly. Embeddings are detached and kept in float32. Those that are
+    not finite are not taken in: one step that overflows in half precision would spoil all that follow.
 
     Source:
         He et al., Momentum Contrast, 2020, https://arxiv.org/abs/1911.05722 (queue); Wang et al., Cross-Batch Memory
@@ -103,12 +104,18 @@ class EmbeddingQueue(nn.Module):
                 f"this queue takes embeddings (N, {dim}) and labels (N, {num_labels}), "
                 f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}"
             )
+        for values in (ids, text_ids):
+            if values is not None and values.shape != (count,):
+                raise UsageError(f"ids must be ({count},), one per embedding, not {tuple(values.shape)}")
+        finite_N = embeddings.isfinite().all(1)
+        if not finite_N.all():
+            embeddings, labels = embeddings[finite_N], labels[finite_N]
+            ids, text_ids = (v if v is None else v[finite_N.to(v.device)] for v in (ids, text_ids))
+            count = len(embeddings)
         device = self.embeddings.device
         # Numbered before the surplus is dropped: the ring position follows from all that was ever pushed.
         position = ((int(self.pushed) + torch.arange(count)) % self.size)[-self.size :].to(device)
         for buffer, values in ((self.ids, ids), (self.text_ids, text_ids)):
-            if values is not None and values.shape != (count,):
-                raise UsageError(f"ids must be ({count},), one per embedding, not {tuple(values.shape)}")
             buffer[position] = _NO_ID if values is None else values[-self.size :].to(buffer)
         self.embeddings[position] = embeddings[-self.size :].to(self.embeddings)
         self.labels[position] = labels[-self.size :].to(self.labels)

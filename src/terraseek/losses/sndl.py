@@ -69,7 +69,7 @@ class SNDLoss(SoftmaxLoss):
             raise ConfigError(f"memory is {memory} and margin {margin}, both must be at least 0")
         self.margin = margin
         self.queue = EmbeddingQueue(memory, embedding_dim, num_labels) if memory else None
-        self._num_labels = num_labels
+        self._num_labels, self._embedding_dim = num_labels, embedding_dim
 
     @classmethod
     def build(cls, statistics: LabelStatistics, embedding_dim: int | None, **options: Any) -> Self:
@@ -81,6 +81,11 @@ class SNDLoss(SoftmaxLoss):
     def num_labels(self) -> int:
         """Number of labels C."""
         return self._num_labels
+
+    @property
+    def embedding_dim(self) -> int:
+        """Number of dimensions D."""
+        return self._embedding_dim
 
     def _pairs(
         self,
