@@ -77,6 +77,11 @@ def test_a_folder_without_images_is_said_to_be_one(run: Run, archive: Path, tmp_
     assert result.code == 0
     assert "nothing was found to add" in result.err
     assert "nothing was found" not in run("archive", "add", archive, tmp_path / "pictures").err
+    save_scene(tmp_path / "sea.tif", np.zeros((64, 64, 3), np.uint8), nodata=0)
+    sea = run("archive", "add", archive, tmp_path / "sea.tif")
+    assert (sea.code, sea.err) == (0, "")
+    assert sea.out.startswith("0 added, 0 updated, 0 removed, 1 scene without data, 0 sources unchanged")
+    assert run("archive", "add", archive, tmp_path / "sea.tif", "--json").json["unchanged"] == 1
     (tmp_path / "empty" / "catalog.json").write_text('{"type": "Catalog", "stac_version": "1.0.0"}')
     result = run("archive", "add", archive, tmp_path / "empty")
     assert result.code == 0

@@ -40,6 +40,7 @@ class IngestReport:
         updated: records that were there and were made anew, their source having changed.
         removed: records of changed sources whose window is no longer cut.
         unchanged: sources passed over, being complete in the state they are in, and those found to be.
+        empty: scenes that were read and have no data anywhere, or less of it than `ChipConfig` asks of a chip.
         refused: sources, or windows of them, that could not be read, and why.
         declared: how the scenes of the collection are read from now on, where this ingest declared it.
     """
@@ -48,6 +49,7 @@ class IngestReport:
     updated: int = 0
     removed: int = 0
     unchanged: int = 0
+    empty: int = 0
     refused: tuple[Refused, ...] = ()
     declared: ChipConfig | None = None
 
@@ -203,7 +205,12 @@ class IngestRun:
         return {self.reading.collection: self.reading.chip} if cut else {}
 
     def _take_down(self, result: AddResult, finished: Sequence[Finished], *, cut: bool) -> None:
-        self._tally.update(added=result.added, updated=result.updated, unchanged=sum(end.unchanged for end in finished))
+        self._tally.update(
+            added=result.added,
+            updated=result.updated,
+            unchanged=sum(end.unchanged for end in finished),
+            empty=sum(not end.note["records"] and not end.refused for end in finished),
+        )
         if cut and self._undeclared:
             self._newly_declared, self._undeclared = self.reading.chip, False
         self.refuse(Refused(source=printable(end.href), reason=end.refused) for end in finished if end.refused)
@@ -239,7 +246,7 @@ class IngestRun:
     def report(self) -> IngestReport:
         """The tally."""
         return IngestReport(
-            **{name: self._tally[name] for name in ("added", "updated", "removed", "unchanged")},
+            **{name: self._tally[name] for name in ("added", "updated", "removed", "unchanged", "empty")},
             refused=tuple(self._refused),
             declared=self._newly_declared,
         )

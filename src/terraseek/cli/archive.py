@@ -273,6 +273,8 @@ def _and_others(names: Sequence[str]) -> str:
 
 def _done(report: IngestReport, *, dry_run: bool) -> str:
     counts = f"{report.added:,} added, {report.updated:,} updated, {report.removed:,} removed"
+    if report.empty:
+        counts += f", {report.empty:,} scene{'s' * (report.empty != 1)} without data"
     return f"{counts}, {report.unchanged:,} sources unchanged" + (" (dry run, nothing written)" if dry_run else "")
 
 
