@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # a script fi
 
 import _finetune
 import _probe
+import features as frozen
 from _plots import plot_fronts, plot_labels
 from _settings import ABLATION, COMPETITORS, MACL
 from _study import (
@@ -221,3 +222,16 @@ def test_fine_tuning_runs_and_is_kept(tmp_path: Path) -> None:
     assert 0 < first["scores"][MEAN] <= 100
     again = _finetune.finish(Store(store.path, kept_only=True), images, MACL[0], 0, epochs=1, runs=tmp_path / "none")
     assert again["scores"] == first["scores"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "folder", "size"), [("ucmerced-ml", "ucm", 192), ("ml-aid", "aid", 160)])
+def test_features_made_anew_are_those_of_the_kept_runs(terraseek_data: Path, name: str, folder: str, size: int) -> None:
+    dataset = load_dataset(name, terraseek_data / folder)
+    few = dataset.take(range(0, len(dataset), len(dataset) // 6))
+    with np.load(terraseek_data / "features" / f"{name}.npz") as kept:
+        rows = [kept["names"].tolist().index(f"{sample.id}.jpg") for sample in few.samples]
+        expected, labels = kept["features"][rows].astype(np.float32), kept["labels"][rows]
+    found = frozen.frozen_features(few, size)
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+    assert np.array_equal(labels, few.labels_NC)

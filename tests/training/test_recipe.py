@@ -30,7 +30,7 @@ def test_recipes_of_the_project_name_things_that_exist(path: Path) -> None:
     assert [str(parse_measure(name)) for name in recipe.trainer.select] == list(recipe.trainer.select)
 
 
-@pytest.mark.parametrize("name", ["rsicd10k-kamcl", "ucm-joint"])
+@pytest.mark.parametrize("name", ["rsicd10k-kamcl", "rsicd10k-search", "ucm-joint"])
 def test_recipes_for_captions_name_things_that_exist(name: str) -> None:
     path = RECIPES[0].with_name(f"{name}.toml")
     recipe = load_recipe(path)

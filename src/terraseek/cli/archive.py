@@ -54,7 +54,7 @@ def create(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Make an empty archive for one model, in a folder of its own. A local archive keeps a copy of the model.
+    """Make an empty archive for one model, in a folder or bucket path of its own. It keeps a copy of the model.
 
     Example: `terraseek archive create coast --model efficientnet-lite0`
     """
@@ -114,7 +114,10 @@ def add(
     band: Band = None,
     set_: Setting = None,
     redeclare: Redeclare = False,
-    kind: Annotated[Literal["auto", "image", "scene"], typer.Option(help="What files are taken for.")] = "auto",
+    kind: Annotated[
+        Literal["auto", "image", "scene"],
+        typer.Option(help="image: each file is one record; scene: cut into chips; auto: what has a place is a scene."),
+    ] = "auto",
     allow_host: AllowHost = None,
     stac_collection: StacCollection = None,
     bbox: ItemBbox = None,

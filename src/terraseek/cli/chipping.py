@@ -67,7 +67,7 @@ def declare(
     Without this the first `archive add` that cuts a scene declares it. Either way every later add reads so.
 
     Example: `terraseek archive declare coast --collection s2 --chip 96 --band B04 --band B03 --band B02
-    --set scaling.kind=range --set scaling.low=[0] --set scaling.high=[3000]`
+    --set scaling.kind=range --set 'scaling.low=[0]' --set 'scaling.high=[3000]'`
     """
     from ..archive import DEFAULT_COLLECTION, settle_chipping
 

@@ -33,7 +33,9 @@ def leakage(
         str | None, typer.Option(help="Also compare embeddings of this model: a directory, or a name.")
     ] = None,
     cosine: Annotated[float, typer.Option(help="Embeddings at least this close are near-duplicates.")] = 0.98,
-    bits: Annotated[int, typer.Option(help="Pixel hashes with at most this many of 64 bits different are.")] = 4,
+    bits: Annotated[
+        int, typer.Option(help="Images whose pixel hashes differ in at most this many of 64 bits are too.")
+    ] = 4,
     scene: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Its first group, searched in an image's id, names its scene.")
     ] = None,
