@@ -221,6 +221,25 @@ def test_bad_calls_are_named(name: str, change: dict[str, Any], message: str) ->
         build(name)(**call)
 
 
+def test_of_no_reference_the_loss_is_that_of_no_pair(name: str) -> None:
+    embeddings, labels = torch.randn(4, D, generator=torch.Generator().manual_seed(1)), torch.ones(4, C)
+    value, grad = gradient(build(name), embeddings.requires_grad_(), labels, torch.zeros(0, D), torch.zeros(0, C))
+    assert torch.isfinite(value)
+    assert torch.isfinite(grad).all()
+    if name not in ("bce", "proxy-anchor"):  # these look at labels alone
+        assert value == 0
+
+
+def test_class_indices_that_do_not_fit_are_named(name: str) -> None:
+    loss = build(name)
+    assert loss(torch.zeros(0, D), torch.zeros(0, dtype=torch.long)) == 0
+    with pytest.raises(UsageError, match=r"class indices \(N,\), so must ref_labels be, not \(2, 5\)"):
+        loss(torch.ones(4, D), torch.zeros(4, dtype=torch.long), torch.ones(2, D), torch.ones(2, C))
+    if loss.num_labels is not None:
+        with pytest.raises(UsageError, match="class index 7, this loss was made for 5 labels"):
+            loss(torch.ones(4, D), torch.full((4,), 7))
+
+
 def test_a_loss_with_weights_names_the_dimensions_it_was_made_for(name: str) -> None:
     loss = build(name)
     embeddings, labels = torch.ones(4, D + 1), torch.ones(4, C)

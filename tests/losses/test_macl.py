@@ -81,7 +81,7 @@ def reference(loss: MACLLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
         if not positives:
             continue
         over_labels = cfg.over == "labels" and cfg.plr != "off" and cfg.aggregation == "sum"
-        say = sum(any(c in sets[j] for j in others) for c in sets[i]) if over_labels else 1
+        say = sum(any(c in sets[p] for p in positives) for c in sets[i]) if over_labels else 1
         said += say
         mean_tau = sum(tau(i, p) for p in positives) / len(positives)
         up = {a: tau(i, a) for a in others} if cfg.dts in ("both", "numerator") else dict.fromkeys(others, 0.0)

@@ -199,10 +199,15 @@ class ContrastiveLoss(nn.Module, ABC):
         """Class indices become one-hot rows over the classes of both sides."""
         if labels.ndim != 1:
             return labels, ref_labels
+        if ref_labels is not None and ref_labels.ndim != 1:
+            raise UsageError(f"labels are class indices (N,), so must ref_labels be, not {tuple(ref_labels.shape)}")
         both = labels if ref_labels is None else torch.cat([labels, ref_labels.to(labels)])
         if both.is_floating_point() or both.dtype == torch.bool or (both.numel() and int(both.min()) < 0):
             raise UsageError("1-D labels are class indices: they must be integers of at least 0")
-        one_hot = F.one_hot(both.long(), self.num_labels or -1)
+        known, largest = self.num_labels, int(both.max()) if both.numel() else 0
+        if known is not None and largest >= known:
+            raise UsageError(f"found the class index {largest}, this loss was made for {known} labels")
+        one_hot = F.one_hot(both.long(), known or largest + 1)
         return one_hot[: len(labels)], None if ref_labels is None else one_hot[len(labels) :]
 
 

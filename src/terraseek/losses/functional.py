@@ -48,6 +48,8 @@ def weighted_supcon(
         tensor([0.2204, 0.3133, 0.0000])
     """
     dtype = torch.promote_types(similarity_NM.dtype, torch.float32)
+    if not similarity_NM.shape[1]:
+        return similarity_NM.to(dtype).sum(1)
     similarity_NM, weight_NM = similarity_NM.to(dtype), weight_NM.to(dtype) * valid_NM
     # The lowest finite number, not -inf: a row without valid entries then has a finite log-sum-exp and no NaN gradient.
     lowest = torch.finfo(dtype).min

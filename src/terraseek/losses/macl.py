@@ -221,7 +221,7 @@ class MACLLoss(ContrastiveLoss):
             normaliser_N = {"sum_w": None, "count": count_N, "none": torch.ones_like(count_N)}[config.normalisation]
             say_N = (count_N > 0).to(weight_NM.dtype)
             if self._over_labels:
-                say_N *= (pairs.labels_NC * (pairs.with_label_NC > 0)).sum(1)
+                say_N *= (pairs.labels_NC * (self._with_label(pairs, positive_NM) > 0)).sum(1)
         loss_N = weighted_supcon(
             pairs.similarity_NM,
             weight_NM,
@@ -232,6 +232,12 @@ class MACLLoss(ContrastiveLoss):
             normaliser_N=normaliser_N,
         )
         return (loss_N * say_N).sum() / say_N.sum().clamp_min(1)
+
+    def _with_label(self, pairs: Pairs, positive_NM: Tensor) -> Tensor:
+        """Number of positives that carry each label of the anchor, (N, C)."""
+        if self.config.positives == "any":
+            return pairs.with_label_NC  # who carries it is a positive
+        return positive_NM.to(pairs.labels_NC.dtype) @ pairs.ref_labels_MC
 
     def _fading_overlap(self, pairs: Pairs) -> Tensor:
         """How far each reference fades from the denominator: 0 where nothing is shared, 1 where all is, (N, M)."""

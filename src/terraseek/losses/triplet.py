@@ -61,6 +61,8 @@ class TripletLoss(ContrastiveLoss):
     def compute(self, pairs: Pairs) -> Tensor:
         """Mean over the triplets that violate the margin."""
         positive_NM, similarity_NM = pairs.positive_NM, pairs.similarity_NM
+        if not similarity_NM.shape[1]:
+            return similarity_NM.sum()
         negative_NM = pairs.valid_NM & ~positive_NM
         if self.mining == "all":
             # (N, P, M) triplets: the price of "all", cubic in the batch.
