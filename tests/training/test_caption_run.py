@@ -27,6 +27,7 @@ from terraseek.training import (
     Recipe,
     TextSideConfig,
     evaluate_captions,
+    preview,
     train,
 )
 from terraseek.training.caption_plan import caption_plan
@@ -408,13 +409,14 @@ def test_mistakes_in_captions_and_recipes_are_named(caption_recipe: Recipe, tmp_
 
 
 def test_images_without_captions_are_left_out(
-    caption_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    caption_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They have labels, so that the data set keeps them."""
     dataset = load_dataset("table", caption_recipe.data.root or "")
     bare = {dataset.subset("train").ids[3], dataset.subset("val").ids[0]}
     samples = [dataclasses.replace(s, captions=() if s.id in bare else s.captions) for s in dataset.samples]
-    plan = caption_plan(caption_recipe, dataclasses.replace(dataset, samples=tuple(samples)), tmp_path)
+    partly = dataclasses.replace(dataset, samples=tuple(samples))
+    plan = caption_plan(caption_recipe, partly, tmp_path)
     assert isinstance(plan.task, ImageTextTask)
     assert not bare & {*plan.data.train.names, *plan.data.queries.names}
     assert len(plan.task.captions.captions_IK) == len(plan.data.train) == 39
@@ -423,6 +425,11 @@ def test_images_without_captions_are_left_out(
         "left out: 1 of 40 images of train without captions",
         "left out: 1 of 16 images of val without captions",
     ]
+    monkeypatch.setattr("terraseek.training.run.load_dataset", lambda *_, **__: partly)
+    told = preview(caption_recipe)
+    assert (told["train_images"], told["validation_images"]) == (39, 15)
+    assert told["captions"] == plan.record["captions"]["train"], "of the training split alone"
+    assert preview(changed(caption_recipe, "sampler", batch_size=20))["steps"] == 4, "one of 39 images an epoch"
     none = [dataclasses.replace(s, captions=() if s.split == "val" else s.captions) for s in dataset.samples]
     with pytest.raises(DatasetError, match="no image of table's split 'val' has captions"):
         caption_plan(caption_recipe, dataclasses.replace(dataset, samples=tuple(none)), tmp_path)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from terraseek.errors import CorruptError
-from terraseek.training.checkpoint import WholeCheckpoints, read_checkpoint
+from terraseek.training.checkpoint import MovableCheckpoint, WholeCheckpoints, read_checkpoint
 
 
 def test_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -50,3 +51,19 @@ def test_objects_that_could_run_code_are_refused(tmp_path: Path) -> None:
     torch.save({"where": Path("/")}, path)
     with pytest.raises(CorruptError, match="is damaged"):
         read_checkpoint(path)
+
+
+def test_state_of_a_run_that_lightning_kept_is_taken_where_the_run_was_moved_to(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    before = ModelCheckpoint(there, "best", monitor="score", mode="max")
+    old = str(there / "best.ckpt")
+    before.best_model_score = torch.tensor(0.5)
+    before.best_model_path = before.kth_best_model_path = old
+    before.best_k_models, before.kth_value = {old: torch.tensor(0.5)}, torch.tensor(0.5)
+    after = MovableCheckpoint(here, "best", monitor="score", mode="max")
+    assert after.state_key == before.state_key, "by it the state is found in the checkpoint"
+    after.load_state_dict(before.state_dict())
+    new = str(here / "best.ckpt")
+    assert (after.best_model_path, after.kth_best_model_path, list(after.best_k_models)) == (new, new, [new])
+    assert (after.best_model_score, after.kth_value) == (0.5, 0.5)
+    assert (after.last_model_path, after.dirpath) == ("", str(here))

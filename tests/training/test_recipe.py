@@ -139,6 +139,10 @@ def test_missing_file_and_missing_key(tmp_path: Path) -> None:
         (["loss.options={temperature='x'}"], r"temperature is 'x', it must be like its default, 0\.1"),
         (["loss.options={gama=1.0}"], r"no option 'gama'.*gamma"),
         (["trainer.select=['nDGC@5']"], r"nDCG"),
+        (
+            ["trainer.select=['mAP', 'Hamming@100']"],
+            r"trainer\.select: of Hamming@100 the lower is the better.*leave it",
+        ),
         (["text.per_image=2", "objectives.contrast.loss=info-nse"], r"info-nce"),
         (["text.per_image=2", "objectives.contrast.options={temperature=true}"], r"temperature is True"),
     ],

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +147,46 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     best = [torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] for run in (whole, halves)]
     assert best[0] == best[1]
     assert without_times(whole / "metrics.csv") == without_times(halves / "metrics.csv")
+
+
+def judged_by(patch: pytest.MonkeyPatch, *scores: float) -> None:
+    """Let one validation after another find these values."""
+    found = iter(scores)
+
+    def judge(*given: Any, **_: Any) -> dict[Any, float]:
+        return dict.fromkeys(given[2], next(found))
+
+    patch.setattr("terraseek.training.task.evaluate_retrieval", judge)
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree], ids=["moved", "copied"])
+@pytest.mark.usefixtures("only_fit")
+def test_a_run_goes_on_where_it_was_moved_to_and_still_knows_its_best(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, move: Any
+) -> None:
+    recipe = changed(tiny_recipe, "trainer", epochs=3, validate_every=1)
+    scores = (0.9, 0.5, 0.6)
+    judged_by(monkeypatch, *scores)
+    train(recipe, tmp_path / "whole")
+    judged_by(monkeypatch, *scores)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 3:  # an epoch has two steps: this is the middle of the second
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "halves", progress=interrupt)
+    moved = tmp_path / "elsewhere" / "moved"
+    moved.parent.mkdir()
+    move(tmp_path / "halves", moved)
+    train(recipe, moved, resume=True)
+
+    assert not differing(tmp_path / "whole", moved)
+    whole, best = (
+        torch.load(run / "checkpoints" / "best.ckpt", weights_only=True) for run in (tmp_path / "whole", moved)
+    )
+    assert whole["epoch"] == best["epoch"] == 0
+    assert all(torch.equal(tensor, best["state_dict"][name]) for name, tensor in whole["state_dict"].items())
 
 
 @pytest.mark.usefixtures("only_fit")
@@ -317,6 +358,40 @@ def test_errors_name_the_key(tiny_recipe: Recipe, tmp_path: Path) -> None:
         train(changed(tiny_recipe, "model", freeze=("stem",)), tmp_path / "b")
     with pytest.raises(ConfigError, match=r"40 images, fewer than a batch of 64"):
         train(changed(tiny_recipe, "sampler", batch_size=64), tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": "train+val"}, r"16 images of data\.val 'val' are in data\.train 'train\+val' too \(images/val00, "),
+        ({"val": "train"}, r"40 images of data\.val 'train' are in data\.train 'train' too .*name another data\.val"),
+    ],
+)
+def test_validation_images_are_not_trained_on(
+    tiny_recipe: Recipe, tmp_path: Path, splits: dict[str, str], message: str
+) -> None:
+    recipe = changed(changed(tiny_recipe, "data", **splits), "data", cache=tmp_path / "pixels")
+    with pytest.raises(ConfigError, match=message):
+        train(recipe, tmp_path / "run")
+    with pytest.raises(ConfigError, match=message):
+        preview(recipe)
+    assert not any(tmp_path.iterdir()), "refused before an image is decoded"
+    assert preview(changed(recipe, "trainer", validate_every=0))["validation_images"] == 0
+
+
+@pytest.mark.parametrize("kind", ["shuffle", "repeat-factor", "label-aware"])
+@pytest.mark.usefixtures("only_fit")
+def test_a_preview_counts_the_steps_that_are_taken(tiny_recipe: Recipe, tmp_path: Path, kind: str) -> None:
+    recipe = changed(changed(tiny_recipe, "trainer", epochs=1), "sampler", kind=kind, batch_size=8, labels=2)
+    recipe = changed(recipe, "sampler", threshold=1.0)
+    told = preview(changed(recipe, "data", cache=tmp_path / "pixels"))
+    assert not any(tmp_path.iterdir()), "a preview decodes nothing"
+    steps: list[tuple[int, int]] = []
+    train(recipe, tmp_path / "run", progress=lambda *s: steps.append(s))
+    assert steps[-1] == (told["steps"], told["steps"])
+    assert (told["steps"] > 5) == (kind == "repeat-factor")
+    with pytest.raises(ConfigError, match=r"40 images, fewer than a batch of 64"):
+        preview(changed(tiny_recipe, "sampler", batch_size=64))
 
 
 def test_divergence_says_what_to_do(tiny_recipe: Recipe, tmp_path: Path) -> None:

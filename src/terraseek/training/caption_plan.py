@@ -36,7 +36,7 @@ from .plan import Judgement, Plan, base_config, open_splits
 from .query_bank import add_query_bank
 from .recipe import Recipe
 
-__all__ = ["caption_plan"]
+__all__ = ["caption_plan", "captioned_images"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     assert recipe.text is not None
     if recipe.text.needs_minilm:
         minilm_tokenizer_file()  # before the images are decoded
-    dataset = _captioned(recipe, dataset)
+    dataset = captioned_images(recipe, dataset)
     data = open_splits(recipe, dataset, cache, gallery=False)
     captions = _captions(dataset, data.train.names)
     tokenizer = caption_tokenizer(recipe.text, captions)
@@ -86,8 +86,12 @@ def caption_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     )
 
 
-def _captioned(recipe: Recipe, dataset: ImageDataset) -> ImageDataset:
-    """The images that have captions."""
+def captioned_images(recipe: Recipe, dataset: ImageDataset) -> ImageDataset:
+    """The images that have captions; a warning counts those of the recipe's splits that have none.
+
+    Raises:
+        DatasetError: no image of a split has captions.
+    """
     for split in (recipe.data.train, recipe.data.val) if recipe.trainer.validates else (recipe.data.train,):
         samples = dataset.subset(split).samples
         bare = [sample.id for sample in samples if not sample.captions]

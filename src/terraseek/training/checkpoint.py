@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, whatever moment the process is killed at."""
+"""Checkpoints that are whole or not there, whatever moment the process is killed at, and wherever they are moved to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ..errors import CorruptError
 from ._files import whole_file
 
-__all__ = ["WholeCheckpoints", "read_checkpoint"]
+__all__ = ["MovableCheckpoint", "WholeCheckpoints", "read_checkpoint"]
+
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -29,6 +32,28 @@ class WholeCheckpoints(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
             torch.save(checkpoint, file)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Knows the best score also after the folder was moved or copied.
+
+    Lightning forgets it where the folder's path is not the one on record, and the next epoch that is validated then
+    counts as the best.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's own, under which runs of earlier releases have their state."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state, with the files that it names where they lie now."""
+        named = {key: self._here(state_dict[key]) for key in _PATHS if key in state_dict}
+        scores = {self._here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **named, "best_k_models": scores, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(self.dirpath or "", Path(path).name)) if path else ""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -109,12 +109,17 @@ def resolve_recipe(recipe: Recipe) -> Recipe:
     """The recipe with the options of its losses written out, so that later defaults do not change what it means.
 
     Raises:
-        ConfigError: a loss, an option or a measure that is not known, or a value of the wrong type.
+        ConfigError: a loss, an option or a measure that is not known, a value of the wrong type, or in `trainer.select`
+            a measure of which the lower is the better.
     """
     objectives = recipe.objectives
     if recipe.text is None:
         for name in recipe.trainer.select:
-            parse_measure(name)
+            check(
+                parse_measure(name).higher_is_better,
+                f"trainer.select: of {name} the lower is the better, and the checkpoint with the highest mean is kept; "
+                "leave it out",
+            )
     if recipe.text is None or objectives.labels.weight > 0:
         options = resolve_options(recipe.loss.name, recipe.loss.options)
         recipe = replace(recipe, loss=replace(recipe.loss, options=options))

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities import rank_zero_only
@@ -32,14 +32,15 @@ from ..data import ImageDataset, load_dataset
 from ..errors import ConfigError, DatasetError, NotFoundError, UsageError
 from ..models import ExportReport, save_model
 from .base_task import SELECTION
-from .caption_plan import caption_plan
-from .checkpoint import WholeCheckpoints, read_checkpoint
+from .caption_plan import caption_plan, captioned_images
+from .checkpoint import MovableCheckpoint, WholeCheckpoints, read_checkpoint
 from .knowledge import Knowledge
 from .label_plan import label_plan
 from .memory import keep_freed_memory
 from .plan import Plan
 from .recipe import Recipe, load_recipe, recipe_differences, resolve_recipe
 from .record import EpochTable, StepCounter, data_differences, now, read_epochs, run_record, write_json
+from .samplers import build_sampler
 from .sections import TrainerConfig
 
 __all__ = ["Run", "preview", "resolve_precision", "train"]
@@ -107,7 +108,7 @@ def train(
         on_epoch: called with each row of `metrics.csv`.
 
     Raises:
-        ConfigError: the recipe lacks `data.root`, or names something unknown.
+        ConfigError: the recipe lacks `data.root`, names something unknown, or validates on training images.
         UsageError: a run is in `out` already, or one by another recipe, split or set of images is to be resumed.
         NotFoundError: nothing to resume, or the data are not where the recipe says.
         DatasetError: the data contradict themselves, or have too few images.
@@ -126,22 +127,26 @@ def train(
 def preview(recipe: Recipe) -> dict[str, Any]:
     """What a training would do, without writing anything: its data, steps and precision.
 
+    No image is decoded: those that cannot be are counted.
+
     Raises:
-        ConfigError: the recipe lacks `data.root`, or names an unknown data set or split.
+        ConfigError: the recipe lacks `data.root`, names an unknown data set or split, validates on training images, or
+            asks for larger batches than there are images.
         NotFoundError: the data are not where the recipe says.
         DatasetError: the data contradict themselves, or are not what the recipe needs.
     """
     dataset = _load(resolve_recipe(recipe))
-    images = len(dataset.subset(recipe.data.train))
-    validation = len(dataset.subset(recipe.data.val)) if recipe.trainer.validates else 0
-    steps = images // recipe.sampler.batch_size
+    if recipe.text is not None:
+        dataset = captioned_images(recipe, dataset)
+    trained_on = dataset.subset(recipe.data.train)
+    steps = len(build_sampler(recipe.sampler, trained_on.labels_NC, seed=recipe.seed))
     return {
         "dataset": dataset.name,
         "split_hash": dataset.split_hash,
-        "train_images": images,
-        "validation_images": validation,
+        "train_images": len(trained_on),
+        "validation_images": len(dataset.subset(recipe.data.val)) if recipe.trainer.validates else 0,
         "labels": len(dataset.label_names),
-        "captions": sum(len(sample.captions) for sample in dataset.samples),
+        "captions": sum(len(sample.captions) for sample in trained_on.samples),
         "refused": len(dataset.problems),
         "epochs": recipe.trainer.epochs,
         "steps": steps * recipe.trainer.epochs,
@@ -203,7 +208,20 @@ def _load(recipe: Recipe) -> ImageDataset:
         )
     if recipe.text is not None and not any(sample.captions for sample in dataset.samples):
         raise DatasetError(f"{data.name} has no captions: a training with a section [text] needs some")
+    if recipe.trainer.validates:
+        _check_apart(dataset, data.train, data.val)
     return dataset
+
+
+def _check_apart(dataset: ImageDataset, train: str, val: str) -> None:
+    """Refuse validation images that are trained on: by them the best checkpoint cannot be told."""
+    trained = set(dataset.subset(train).ids)
+    shared = [name for name in dataset.subset(val).ids if name in trained]
+    if shared:
+        raise ConfigError(
+            f"{len(shared):,} images of data.val {val!r} are in data.train {train!r} too ({', '.join(shared[:3])}"
+            f"{', ...' if len(shared) > 3 else ''}): set trainer.validate_every=0, or name another data.val"
+        )
 
 
 @rank_zero_only
@@ -283,10 +301,10 @@ def _trainer(
     folder = out / _LAST.parent
     callbacks: list[Callback] = [
         EpochTable(out / _METRICS, columns, on_epoch),
-        ModelCheckpoint(folder, _LAST.stem, save_on_train_epoch_end=True, enable_version_counter=False),
+        MovableCheckpoint(folder, _LAST.stem, save_on_train_epoch_end=True, enable_version_counter=False),
     ]
     if config.validates:
-        best = ModelCheckpoint(folder, _BEST.stem, monitor=SELECTION, mode="max", enable_version_counter=False)
+        best = MovableCheckpoint(folder, _BEST.stem, monitor=SELECTION, mode="max", enable_version_counter=False)
         callbacks.insert(1, best)
     if progress:
         callbacks.append(StepCounter(progress))
