@@ -48,8 +48,10 @@ REFUSED = {
     "other value": (HEADER + "a,1,0,2\n", ":2: 'ship' is '2'"),
     "no key": (HEADER + ",1,0,0\n", ":2: no image name"),
     "contradiction": (HEADER + "a,1,0,0\nb,1,0,0\na,0,1,0\n", ":4: 'a' has other labels than on line 2"),
+    "labels after none": (HEADER + "a,0,0,0\na,0,1,0\n", ":3: 'a' has other labels than on line 2"),
+    "none after labels": (HEADER + "a,0,1,0\na,0,0,0\n", ":3: 'a' has other labels than on line 2"),
     "empty file": ("", "empty label table"),
-    "not text": (b"image,sea\n\xff\xfe", "not UTF-8"),
+    "not text": (HEADER.encode() + b"b,1,0,0\n" * 9000 + b"caf\xe9,1,0,0\n", ":9002: not UTF-8 text"),
 }
 
 
@@ -69,12 +71,13 @@ def test_a_broken_workbook_is_refused(tmp_path: Path) -> None:
 
 
 def test_skipped_and_listed(tmp_path: Path) -> None:
-    path = write(tmp_path, HEADER + "a,1,0,0\nempty,0,0,\na,1,0,0\n")
+    path = write(tmp_path, HEADER + "a,1,0,0\nempty,0,0,\na,1,0,0\nempty,0,,0\n")
     table = read_label_table(path, NAMES)
     assert list(table.rows) == ["a"]
     assert [str(problem) for problem in table.problems] == [
         f"{path}:3: 'empty' has no label",
         f"{path}:4: 'a' repeats line 2",
+        f"{path}:5: 'empty' repeats line 3",
     ]
     assert table.unlabelled == {"empty"}
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import DatasetError, Refused
 from ..images import printable
+from ._text import read_lines, read_text
 
 __all__ = ["CaptionedFile", "find_precomp", "read_karpathy", "read_precomp"]
 
@@ -44,9 +45,7 @@ def read_karpathy(path: Path) -> tuple[list[CaptionedFile], list[Refused]]:
         DatasetError: file and entry are named.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        tree = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
     found: dict[str, CaptionedFile] = {}
@@ -161,10 +160,7 @@ def _precomp_split(split: str, caps: Path, names: Path, problems: list[Refused])
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: missing beside the other files of the split") from None
+    if not path.is_file():
+        raise DatasetError(f"{path}: missing beside the other files of the split")
+    lines = read_lines(path)
     return lines[:-1] if lines and not lines[-1] else lines

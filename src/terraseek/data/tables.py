@@ -11,6 +11,7 @@ data set alike:
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from ..errors import DatasetError, Refused, require
 from ..images import printable
 from ..registry import nearest
+from ._text import read_text
 
 __all__ = ["LabelRow", "LabelTable", "canonical_label", "label_table", "read_label_table", "text_rows"]
 
@@ -65,22 +67,18 @@ def text_rows(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, l
     Raises:
         DatasetError: the file cannot be read or is not UTF-8.
     """
+    file = io.StringIO(read_text(path), newline="")
+    if delimiter is None:
+        header = file.readline()
+        delimiter = max("\t,;", key=header.count)
+        file.seek(0)
+    reader = csv.reader(file, delimiter=delimiter)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            if delimiter is None:
-                header = file.readline()
-                delimiter = max("\t,;", key=header.count)
-                file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter)
-            for row in reader:
-                if any(cell.strip() for cell in row):
-                    yield reader.line_num, row
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, row
     except csv.Error as error:
         raise DatasetError(f"{path}: not a delimited table ({error})") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def sheet_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -130,7 +128,6 @@ def label_table(
     width = len(first[1])
     seen: dict[str, LabelRow] = {}
     problems: list[Refused] = []
-    unlabelled: set[str] = set()
     for line, cells in lines:
         if padded:
             cells = cells + [""] * (width - len(cells))
@@ -142,12 +139,17 @@ def label_table(
             if known.labels != row.labels:
                 raise DatasetError(f"{path}:{line}: {row.key!r} has other labels than on line {known.line}")
             problems.append(Refused(source=source, reason=f"{row.key!r} repeats line {known.line}"))
-        elif not row.labels:
-            unlabelled.add(row.key)
+            continue
+        seen[row.key] = row
+        if not row.labels:
             problems.append(Refused(source=source, reason=f"{row.key!r} has no label"))
-        else:
-            seen[row.key] = row
-    return LabelTable(path=path, rows=seen, problems=tuple(problems), unlabelled=frozenset(unlabelled))
+    labelled = {key: row for key, row in seen.items() if row.labels}
+    return LabelTable(
+        path=path,
+        rows=labelled,
+        problems=tuple(problems),
+        unlabelled=frozenset(seen.keys() - labelled.keys()),
+    )
 
 
 def _columns(path: Path, header: tuple[int, list[str]], names: Sequence[str], ignore: frozenset[str]) -> dict[int, str]:
