@@ -68,6 +68,8 @@ WRONG: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
     ),
     "unknown split": (lambda rows: rows[2].update(split="dev"), ":3: split 'dev', known are train"),
     "duplicate": (lambda rows: rows.append(rows[0]), r":9: 'S2A_\w+' is already in row 1"),
+    "no name": (lambda rows: rows[3].update(patch_id=None), r"metadata\.parquet:4: patch_id is None, it must be"),
+    "blank name": (lambda rows: rows[3].update(patch_id=""), r"metadata\.parquet:4: patch_id is '', it must be"),
     "no split": (lambda rows: [row.pop("split") for row in rows], "no column split"),
 }
 

@@ -107,6 +107,47 @@ def test_numbered_captions_find_their_scene_image(tmp_path: Path) -> None:
         load_dataset("ucm-captions", root)
 
 
+def write_index(root: Path, ids: list[str]) -> list[str]:
+    rows = [f"{name}.tif,{number}.tif" for number, name in enumerate(sorted(ids, key=lambda name: name[-2:]), 1)]
+    (root / "index.csv").write_text("\n".join(["image,caption_filename", *rows]) + "\n")
+    return rows
+
+
+def test_an_index_says_which_image_a_number_is(tmp_path: Path) -> None:
+    root = tmp_path / "syn"
+    rows = write_index(root, numbered_scenes(root))
+    captions = {entry["filename"]: entry for entry in json.loads((root / "captions.json").read_text())["images"]}
+    dataset = load_dataset("ucm-captions", root)
+    assert len(dataset) == len(rows)
+    for image, number in (row.split(",") for row in rows):
+        sample = next(sample for sample in dataset.samples if f"{sample.id}.tif" == image)
+        assert sample.captions == (captions[number]["sentences"][0]["raw"],)
+
+
+INDEX_WRONG: dict[str, tuple[Callable[[list[str]], object], str]] = {
+    "empty": (lambda lines: lines.clear(), ":1: empty, expected the columns image and caption_filename"),
+    "short row": (lambda lines: lines.insert(2, "beach00"), ":3: 1 columns, the header has 2"),
+    "number twice": (lambda lines: lines.append("x/new.tif,3.tif"), ":10: caption_filename '3' is already on line 4"),
+    "image twice": (
+        lambda lines: lines.append(lines[3].split(",")[0] + ",99.tif"),
+        r":10: image '\w+' is already on line 4",
+    ),
+    "no number": (lambda lines: lines.append("x/new.tif,"), ":10: no caption_filename"),
+}
+
+
+@pytest.mark.parametrize("case", INDEX_WRONG)
+def test_a_wrong_index_is_refused_with_its_line(tmp_path: Path, case: str) -> None:
+    root = tmp_path / "syn"
+    write_index(root, numbered_scenes(root))
+    change, message = INDEX_WRONG[case]
+    lines = (root / "index.csv").read_text().splitlines()
+    change(lines)
+    (root / "index.csv").write_text("\n".join(lines))
+    with pytest.raises(DatasetError, match=rf"index\.csv{message}"):
+        load_dataset("ucm-captions", root)
+
+
 def test_captions_without_image_and_images_without_captions_are_listed(miniature: Make) -> None:
     root = miniature("rsicd")
     (root / "RSICD_images" / "airport_3.jpg").rename(root / "RSICD_images" / "stray.jpg")
@@ -167,8 +208,8 @@ def test_refused_with_file_and_entry(miniature: Make, case: str) -> None:
 def test_text_that_is_none_is_refused(miniature: Make) -> None:
     root = miniature("rsicd")
     path = root / "dataset_rsicd.json"
-    path.write_bytes(b'{"images": ["\xff"]}')
-    with pytest.raises(DatasetError, match="not UTF-8 text"):
+    path.write_bytes(b'{"images":\n ["\xff"]}')
+    with pytest.raises(DatasetError, match=r"dataset_rsicd\.json:2: not UTF-8 text"):
         load_dataset("rsicd", root)
     path.write_text('{"images":\n [')
     with pytest.raises(DatasetError, match=r"dataset_rsicd\.json:2: not JSON"):
@@ -185,8 +226,8 @@ def test_precomp_files_must_fit_together(miniature: Make) -> None:
     caps.write_bytes(whole.replace(b"caption 1 of image 3 .", b" ", 1))
     problems = load_dataset("rsitmd", root).problems
     assert [str(problem) for problem in problems] == [f"{caps}:2: a caption of 'boat_3.tif' is empty"]
-    caps.write_bytes(b"\xff" + whole)
-    with pytest.raises(DatasetError, match="not UTF-8"):
+    caps.write_bytes(whole + b"\xff")
+    with pytest.raises(DatasetError, match=r"test_caps\.txt:26: not UTF-8"):
         load_dataset("rsitmd", root)
     caps.write_bytes(whole)
     names.write_text(names.read_text().replace("boat_3.tif", "boat_0.tif"))

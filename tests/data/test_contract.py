@@ -72,6 +72,18 @@ def test_split_files_that_do_not_fit_are_refused_or_noted(name: str, miniature: 
         load_dataset(name, root, splits=folder)
 
 
+@every
+def test_split_lists_without_a_header_are_refused(name: str, miniature: Make, tmp_path: Path) -> None:
+    root = miniature(name)
+    ids = load_dataset(name, root).ids
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for begin in {*DATASETS.names, "ucmerced"}:
+        (folder / f"{begin}_train.csv").write_text("\n".join(ids))
+    with pytest.raises(DatasetError, match=r"_train\.csv:1: '.*' is an image; the first line must be a header"):
+        load_dataset(name, root, splits=folder)
+
+
 LABEL_FOLDERS = {"ucmerced-ml", "dlrsd", "ml-aid", "whdld", "mlrsnet"}  # as the docstring of load_dataset says
 
 

@@ -68,6 +68,15 @@ def test_dlrsd_labels_from_csv_and_masks(miniature: Make) -> None:
         assert counts["both"] + counts["table_only"] == table.labels_NC[:, c].sum()
 
 
+def test_dlrsd_takes_its_own_split_files_before_those_of_uc_merced(miniature: Make, tmp_path: Path) -> None:
+    root = miniature("dlrsd")
+    ids = load_dataset("dlrsd", root).ids
+    (tmp_path / "ucmerced_train.csv").write_text("\n".join(["image", *ids]))
+    assert load_dataset("dlrsd", root, splits=tmp_path).splits == {"train": len(ids)}
+    (tmp_path / "dlrsd_test.csv").write_text("\n".join(["image", *ids[:9]]))
+    assert load_dataset("dlrsd", root, splits=tmp_path).splits == {"test": 9}
+
+
 def test_min_pixels_is_a_threshold() -> None:
     ids = np.repeat(np.uint8([1, 2, 2, 3, 3, 3]), 1)
     names = ("a", "b", "c")

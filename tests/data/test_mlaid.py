@@ -21,6 +21,18 @@ def test_the_official_test_images_stay_test(miniature: Make) -> None:
     assert load_dataset("ml-aid", root, seed=0).split_hash != load_dataset("ml-aid", root, seed=1).split_hash
 
 
+def test_names_with_a_suffix_are_split_as_those_without(miniature: Make) -> None:
+    root = miniature("ml-aid")
+    expected = load_dataset("ml-aid", root)
+    path = root / "multilabel.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(row.replace(",", ".jpg,", 1) for row in rows)]))
+    dataset = load_dataset("ml-aid", root)
+    assert dataset.splits == expected.splits
+    assert dataset.split_hash == expected.split_hash
+    assert dataset.notes == expected.notes
+
+
 def test_an_image_in_both_folders_is_refused(miniature: Make) -> None:
     root = miniature("ml-aid")
     twin = root / "images_test" / "Port" / "port_1.jpg"

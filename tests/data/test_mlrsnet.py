@@ -54,6 +54,17 @@ def test_one_image_in_two_tables_is_refused(miniature: Make) -> None:
         load_dataset("mlrsnet", root)
 
 
+@pytest.mark.parametrize("blank", ["airplane", "wetland"])
+def test_one_image_in_two_tables_is_refused_whichever_has_no_labels(miniature: Make, blank: str) -> None:
+    root = miniature("mlrsnet")
+    other = {"airplane": "wetland", "wetland": "airplane"}[blank]
+    for scene in (blank, other):
+        edit(root / "Labels" / f"{scene}.csv", lambda rows: rows[3].__setitem__(0, "twice.jpg"))
+    edit(root / "Labels" / f"{blank}.csv", lambda rows: rows[3].__setitem__(slice(1, None), ["0"] * 60))
+    with pytest.raises(DatasetError, match=r"wetland\.csv.*: 'twice\.jpg' is in the table of another scene"):
+        load_dataset("mlrsnet", root)
+
+
 def test_names_are_those_of_the_distribution() -> None:
     assert len(set(LABELS_60)) == 60
     assert list(LABELS_60) == sorted(LABELS_60)

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terraseek.data import draw_splits, hash_splits, read_splits, write_splits
+from terraseek.data.folders import image_key
+from terraseek.data.splits import split_notes
 from terraseek.errors import ConfigError, DatasetError, NotFoundError
 
 
@@ -58,6 +60,46 @@ def test_folder_takes_only_the_files_of_the_data_set(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"image\tsea\n{key}\t1\n")
     assert read_splits(tmp_path, ("ucmerced",)) == {"a": "train", "b": "test"}
     assert read_splits(tmp_path, ("whdld",)) is None
+
+
+def test_the_first_prefix_that_has_files_counts_alone(tmp_path: Path) -> None:
+    (tmp_path / "ucmerced_train.csv").write_text("image\na\nb\n")
+    assert read_splits(tmp_path, ("dlrsd", "ucmerced")) == {"a": "train", "b": "train"}
+    (tmp_path / "dlrsd_test.csv").write_text("image\na\n")
+    assert read_splits(tmp_path, ("dlrsd", "ucmerced")) == {"a": "test"}
+    assert read_splits(tmp_path, ("ucmerced", "dlrsd")) == {"a": "train", "b": "train"}
+
+
+def test_two_spellings_are_one_image_where_the_key_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x_train.csv").write_text("image\na.tif\n")
+    (tmp_path / "x_val.csv").write_text("image\nb\na\n")
+    assert read_splits(tmp_path, ("x",)) == {"a.tif": "train", "b": "val", "a": "val"}
+    with pytest.raises(DatasetError, match=r"x_val\.csv:3: 'a' is in val and in train"):
+        read_splits(tmp_path, ("x",), key=image_key)
+    (tmp_path / "s.csv").write_text("id,split\nscene/a.tif,val\na,test\n")
+    with pytest.raises(DatasetError, match=r"s\.csv:3: 'a' is in test and in val"):
+        read_splits(tmp_path / "s.csv", (), key=image_key)
+
+
+@pytest.mark.parametrize("first", ["beach00", "beach/beach00.tif", "gone.tif", "gone\t0\t1\t0"])
+def test_a_list_without_a_header_is_refused(tmp_path: Path, first: str) -> None:
+    (tmp_path / "x_train.csv").write_text(f"\n{first}\nbeach01\n")
+    with pytest.raises(DatasetError, match=r"x_train\.csv:2: '.*' is an image; the first line must be a header"):
+        read_splits(tmp_path, ("x",), key=image_key, images={"beach00", "beach01"})
+
+
+@pytest.mark.parametrize(
+    "header", ["image", "IMAGE\\LABEL\tsea\tsand", "filename", "beach", "0", "0\t1", "\t0", "image1", "b.y"]
+)
+def test_a_header_of_any_words_is_one(tmp_path: Path, header: str) -> None:
+    cells = "\t1" * header.count("\t")
+    (tmp_path / "x_train.csv").write_text(f"{header}\nbeach01{cells}\n")
+    assert read_splits(tmp_path, ("x",), key=image_key, images={"beach00", "beach01"}) == {"beach01": "train"}
+
+
+def test_splits_that_differ_in_case_are_noted() -> None:
+    notes = split_notes({"a": "train", "b": "Train", "c": "test", "d": "train"}, "abcd")
+    assert notes == ["the splits 'Train' and 'train' differ only in case, they are not one split"]
 
 
 def test_contradictions_name_the_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from terraseek.data import load_dataset, write_splits
-from terraseek.errors import DatasetError, NotFoundError, TerraseekError
+from terraseek.errors import ConfigError, DatasetError, NotFoundError, TerraseekError
 
 SQUARE = {"type": "Polygon", "coordinates": (((8.0, 50.0), (8.1, 50.0), (8.1, 50.1), (8.0, 50.0)),)}
 ROWS = [
@@ -89,6 +89,27 @@ def test_splits_are_of_ids_as_they_are_written(folder: Path) -> None:
     assert not dataset.notes
 
 
+def test_images_outside_the_column_of_splits_and_names_that_differ_in_case_are_noted(folder: Path) -> None:
+    Image.new("RGB", (8, 8)).save(folder / "c.png")
+    path = as_csv(folder, "path,split,labels\na.png,train,sea\nb.png,Train,sea\nc.png,,sea\n")
+    dataset = load_dataset("table", path)
+    assert dataset.splits == {"train": 1, "Train": 1}
+    assert dataset.notes == (
+        "1 images are in no split, the first is 'c'",
+        "the splits 'Train' and 'train' differ only in case, they are not one split",
+    )
+    lines = folder / "t.jsonl"
+    lines.write_text('{"path": "a.png", "split": " "}\n{"path": "b.png", "split": 0}\n')
+    dataset = load_dataset("table", lines)
+    assert [sample.split for sample in dataset.samples] == [None, "0"]
+    assert dataset.notes == ("1 images are in no split, the first is 'a'",)
+
+
+def test_label_names_come_once(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="labels has 'sea' more than once"):
+        load_dataset("table", as_text(folder), labels=["sea", "sea", "sand"])
+
+
 WRONG = {
     "image column misspelt": ("pth,labels\na.png,sea\n", ":2: no 'path'; did you mean 'pth'?"),
     "label column misspelt": ("path,lables\na.png,sea\n", ":1: unknown column 'lables', did you mean 'labels'?"),
@@ -123,6 +144,9 @@ def test_json_lines_name_the_line(folder: Path) -> None:
         path.write_text('{"path": "a.png", "labels": ["sea"]}\n' + line)
         with pytest.raises(DatasetError, match=message):
             load_dataset("table", path)
+    path.write_bytes(b'{"path": "a.png", "labels": ["sea"]}\n{"path": "caf\xe9.png"}\n')
+    with pytest.raises(DatasetError, match=r"t\.jsonl:2: not UTF-8 text"):
+        load_dataset("table", path)
     path.write_text('{"path": "a.png", "labels": [1]}')
     with pytest.raises(DatasetError, match=":1: expected a list of texts"):
         load_dataset("table", path)

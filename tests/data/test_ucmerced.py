@@ -38,6 +38,39 @@ def test_excel_and_matlab_labels_equal_the_text(miniature: Make) -> None:
         load_dataset("ucmerced-ml", root)
 
 
+@pytest.mark.parametrize("value", [0.6, -0.4, 2.0, float("nan")])
+def test_matlab_labels_are_0_or_1(miniature: Make, value: float) -> None:
+    root = miniature("ucmerced-ml")
+    matrix = load_dataset("ucmerced-ml", root).labels_NC.T.astype(float)
+    matrix[4, 7] = value
+    (root / "LandUse_Multilabeled.txt").unlink()
+    scipy.io.savemat(root / "LandUse_multilabels.mat", {"labels": matrix})
+    with pytest.raises(DatasetError) as caught:
+        load_dataset("ucmerced-ml", root)
+    assert str(caught.value) == (
+        f"{root / 'LandUse_multilabels.mat'}:5: column 8 is {value}, only 0 and 1 are understood"
+    )
+
+
+@pytest.mark.parametrize("labels", ["0", "1"])
+def test_an_image_under_two_spellings_is_refused_with_and_without_labels(miniature: Make, labels: str) -> None:
+    root = miniature("ucmerced-ml")
+    with (root / "LandUse_Multilabeled.txt").open("a") as file:
+        file.write("\t".join(["beach00.tif", *[labels] * 17]) + "\n")
+    with pytest.raises(DatasetError, match="the same image is listed under two spellings"):
+        load_dataset("ucmerced-ml", root)
+
+
+def test_an_image_in_two_splits_under_two_spellings_is_refused(miniature: Make) -> None:
+    root = miniature("ucmerced-ml")
+    folder = root / "splits"
+    folder.mkdir()
+    (folder / "ucmerced_test.csv").write_text("image\nbeach01\nbeach00\n")
+    (folder / "ucmerced_train.csv").write_text("image\nbeach00.tif\n")
+    with pytest.raises(DatasetError, match=r"ucmerced_train\.csv:2: 'beach00\.tif' is in train and in test"):
+        load_dataset("ucmerced-ml", root)
+
+
 def test_an_image_without_a_row_is_listed(miniature: Make) -> None:
     root = miniature("ucmerced-ml")
     extra = root / "UCMerced_LandUse" / "Images" / "beach" / "beach99.tif"

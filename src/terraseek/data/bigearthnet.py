@@ -82,10 +82,12 @@ def load_bigearthnet(
         raise BIGEARTHNET.missing(root, "metadata.parquet")
     folder = first_folder(root, ("BigEarthNet-S2", "."))
     assert folder is not None
+    table = _read_metadata(metadata)
     # Only what the user names replaces the official split: a stray folder `splits` beside it does not.
-    given = resolve_splits(root, splits, ("bigearthnet",)) if splits else None
+    patches = set(table.column("patch_id").to_pylist()) if splits else set()
+    given = resolve_splits(root, splits, ("bigearthnet",), patches) if splits else None
     problems: list[Refused] = []
-    samples = list(_samples(metadata, folder, given, problems))
+    samples = list(_samples(metadata, table, folder, given, problems))
     if not samples:
         raise BIGEARTHNET.missing(folder, "patches")
     return ImageDataset.build(
@@ -118,17 +120,25 @@ def read_patch(path: Path, bands: Sequence[str] = BANDS, size: int = 120) -> Ima
     return pixels
 
 
-def _samples(metadata: Path, folder: Path, given: dict[str, str] | None, problems: list[Refused]) -> Iterator[Sample]:
+def _read_metadata(metadata: Path) -> pa.Table:
     try:
         table = pq.read_table(metadata)
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{metadata}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
     if missing := [column for column in _COLUMNS if column not in table.column_names]:
         raise DatasetError(f"{metadata}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
+    return table
+
+
+def _samples(
+    metadata: Path, table: pa.Table, folder: Path, given: dict[str, str] | None, problems: list[Refused]
+) -> Iterator[Sample]:
     seen: dict[str, int] = {}
     columns = (table.column(name).to_pylist() for name in _COLUMNS)
     for row, (patch, labels, split) in enumerate(zip(*columns, strict=True), 1):
         where = f"{metadata}:{row}"
+        if not isinstance(patch, str) or not patch:
+            raise DatasetError(f"{where}: patch_id is {patch!r}, it must be a name")
         if patch in seen:
             raise DatasetError(f"{where}: {patch!r} is already in row {seen[patch]}")
         seen[patch] = row

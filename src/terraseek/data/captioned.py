@@ -175,12 +175,9 @@ def load_ucm_captions(root: Path, *, splits: Path | None, seed: int, val: float 
 def _numbered(home: Path, images: Mapping[str, Path], expected: int) -> dict[str, Path]:
     index = home / "index.csv"
     if index.is_file():
-        rows = list(text_rows(index))
-        header = rows[0][1]
-        if "image" in header and "caption_filename" in header:
-            image, number = header.index("image"), header.index("caption_filename")
-            pairs = ((image_key(cells[number]), image_key(cells[image])) for _, cells in rows[1:])
-            return {caption: images[key] for caption, key in pairs if key in images}
+        numbers = _read_index(index)
+        if numbers is not None:
+            return {number: images[key] for number, key in numbers.items() if key in images}
     if len(images) != expected:
         # With one image missing, every later number would silently get its neighbour's captions.
         raise DatasetError(
@@ -188,6 +185,30 @@ def _numbered(home: Path, images: Mapping[str, Path], expected: int) -> dict[str
             "matched; restore the missing images or add index.csv with the columns image and caption_filename"
         )
     return {str(number): images[key] for number, key in enumerate(sorted(images), 1)}
+
+
+def _read_index(path: Path) -> dict[str, str] | None:
+    """Number -> image key from the columns `caption_filename` and `image`; None where the table has not both."""
+    rows = text_rows(path)
+    first, header = next(rows, (1, []))
+    if not header:
+        raise DatasetError(f"{path}:{first}: empty, expected the columns image and caption_filename")
+    if "image" not in header or "caption_filename" not in header:
+        return None
+    columns = (header.index("caption_filename"), header.index("image"))
+    seen: dict[tuple[int, str], int] = {}
+    found: dict[str, str] = {}
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise DatasetError(f"{path}:{line}: {len(cells)} columns, the header has {len(header)}")
+        number, image = keys = [image_key(cells[column]) for column in columns]
+        for column, key in zip(columns, keys, strict=True):
+            if not key:
+                raise DatasetError(f"{path}:{line}: no {header[column]}")
+            if (earlier := seen.setdefault((column, key), line)) != line:
+                raise DatasetError(f"{path}:{line}: {header[column]} {key!r} is already on line {earlier}")
+        found[number] = image
+    return found
 
 
 def load_rsicd_10k(root: Path, *, splits: Path | None, seed: int, val: float | str = 0.1) -> ImageDataset:
@@ -267,7 +288,8 @@ def _join(
         held = draw_validation(entries, val, seed)
         notes.append(f"val is {float(val):.0%} of train, drawn from seed {seed}: the files have none")
     # Only what the user names replaces the captions' own split: ``splits`` beside UC Merced's images is of its labels.
-    given = resolve_splits(root, splits, prefixes or (name,)) if splits else None
+    named = {image_key(path.name) for path in images.values()}
+    given = resolve_splits(root, splits, prefixes or (name,), named) if splits else None
     samples: list[Sample] = []
     used: set[str] = set()
     for entry, split in zip(entries, held, strict=True):

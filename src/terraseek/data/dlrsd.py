@@ -39,7 +39,8 @@ def load_dlrsd(
 
     Args:
         root: the data set's folder.
-        splits: split folder or file; files named ``dlrsd*`` are preferred, ``ucmerced*`` serve as well.
+        splits: split folder or file; of a folder the files named ``dlrsd*`` or, where there are none,
+            ``ucmerced*``.
         seed: seeds the split where there are no files.
         labels: take them from ``multilabels.csv`` or off the masks.
         min_pixels: from how many pixels on a mask has a label.
@@ -52,7 +53,7 @@ def load_dlrsd(
         raise DLRSD.missing(root, "images")
     home = folder.parent
     table = _csv(home) if labels == "csv" else _masks(home, min_pixels)
-    assignment = resolve_splits(home, splits, ("dlrsd", "ucmerced"))
+    assignment = resolve_splits(home, splits, ("dlrsd", "ucmerced"), images)
     return assemble(
         name="dlrsd", root=home, table=table, images=images, label_names=LABELS_17, assignment=assignment, seed=seed
     )

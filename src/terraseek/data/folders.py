@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import DatasetError, Refused
@@ -55,14 +55,24 @@ def index_images(folder: Path, *, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> 
     return found
 
 
-def resolve_splits(root: Path, splits: Path | None, prefixes: Sequence[str]) -> dict[str, str] | None:
-    """Image key -> split from the given or the neighbouring split folder; None if there is none for this data set."""
-    if splits is None:
-        folder = find_split_folder(root)
-        found = read_splits(folder, prefixes) if folder else None
-    else:
-        found = given_splits(splits, prefixes)
-    return None if found is None else {image_key(key): split for key, split in found.items()}
+def resolve_splits(
+    root: Path, splits: Path | None, prefixes: Sequence[str], images: Collection[str]
+) -> dict[str, str] | None:
+    """Image key -> split from the given or the neighbouring split folder; None if there is none for this data set.
+
+    Args:
+        root: the data set's folder.
+        splits: a split folder or file that the user named.
+        prefixes: as for `read_splits`.
+        images: keys of the images that are here.
+
+    Raises:
+        TerraseekError: what `read_splits` and `given_splits` raise.
+    """
+    if splits is not None:
+        return given_splits(splits, prefixes, key=image_key, images=images)
+    folder = find_split_folder(root)
+    return read_splits(folder, prefixes, key=image_key, images=images) if folder else None
 
 
 def assemble(
@@ -87,7 +97,8 @@ def assemble(
     problems = list(table.problems)
     found: list[tuple[str, Path, tuple[str, ...]]] = []
     rows = {image_key(key): row for key, row in table.rows.items()}
-    if len(rows) < len(table.rows):
+    unlabelled = set(map(image_key, table.unlabelled))
+    if len(rows) < len(table.rows) or rows.keys() & unlabelled:
         raise DatasetError(f"{table.path}: the same image is listed under two spellings")
     for key, row in rows.items():
         if key in images:
@@ -96,7 +107,7 @@ def assemble(
             source = f"{printable(table.path)}:{row.line}"
             problems.append(Refused(source=source, reason=f"{row.key!r} has no image file"))
     if all_labelled:
-        for key in sorted(images.keys() - rows.keys() - set(map(image_key, table.unlabelled))):
+        for key in sorted(images.keys() - rows.keys() - unlabelled):
             problems.append(Refused(source=printable(images[key]), reason=f"no row in {table.path.name}"))
     drawn_from = seed if assignment is None else None
     if assignment is None:

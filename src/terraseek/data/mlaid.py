@@ -12,7 +12,7 @@ from ..errors import DatasetError
 from ..images import printable
 from .catalog import DATASETS, LABELS_17, DatasetSpec, Origin
 from .dataset import ImageDataset, multi_hot
-from .folders import assemble, first_folder, index_images, resolve_splits
+from .folders import assemble, first_folder, image_key, index_images, resolve_splits
 from .splits import draw_splits
 from .tables import LabelTable, read_label_table
 
@@ -48,7 +48,7 @@ def load_mlaid(root: Path, *, splits: Path | None, seed: int) -> ImageDataset:
         raise MLAID.missing(root, "images")
     if not images:
         raise MLAID.missing(root, "images")
-    assignment = resolve_splits(home, splits, ("aidmultilabel", "ml-aid", "mlaid"))
+    assignment = resolve_splits(home, splits, ("aidmultilabel", "ml-aid", "mlaid"), images)
     notes = []
     if assignment is None and official:
         assignment = _carve(table, images, tested, seed)
@@ -87,8 +87,9 @@ def _distributed(train: Path, test: Path) -> tuple[dict[str, Path], set[str]]:
 
 
 def _carve(table: LabelTable, images: dict[str, Path], tested: set[str], seed: int) -> dict[str, str]:
-    keys = [key for key in table.rows if key in images and key not in tested]
-    labels_NC = multi_hot([table.rows[key].labels for key in keys], LABELS_17)
+    rows = {image_key(key): row.labels for key, row in table.rows.items()}
+    keys = [key for key in rows if key in images and key not in tested]
+    labels_NC = multi_hot([rows[key] for key in keys], LABELS_17)
     drawn = draw_splits(labels_NC, seed=seed, fractions={"train": 0.8, "val": 0.2})
     return dict.fromkeys(tested, "test") | dict(zip(keys, drawn, strict=True))
 

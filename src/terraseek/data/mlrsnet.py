@@ -113,7 +113,7 @@ def load_mlrsnet(root: Path, *, splits: Path | None, seed: int) -> ImageDataset:
         table=_join(labels, paths),
         images=images,
         label_names=LABELS_60,
-        assignment=resolve_splits(folder.parent, splits, ("mlrsnet",)),
+        assignment=resolve_splits(folder.parent, splits, ("mlrsnet",), images),
         seed=seed,
     )
 
@@ -124,10 +124,13 @@ def _join(folder: Path, paths: list[Path]) -> LabelTable:
     unlabelled: set[str] = set()
     for path in paths:
         table = read_label_table(path, LABELS_60)
+        others = rows.keys() | unlabelled
+        if twice := sorted(table.unlabelled & others):
+            raise DatasetError(f"{path}: {twice[0]!r} is in the table of another scene too")
         problems += table.problems
         unlabelled |= table.unlabelled
         for key, row in table.rows.items():
-            if key in rows:
+            if key in others:
                 raise DatasetError(f"{path}:{row.line}: {key!r} is in the table of another scene too")
             if len(row.labels) > MAX_LABELS:
                 reason = f"{key!r} has {len(row.labels)} labels, more than {MAX_LABELS}: a corrupt row"

@@ -19,6 +19,7 @@ import dataclasses
 import difflib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -29,9 +30,10 @@ import pyarrow.parquet as pq
 import shapely
 from shapely.geometry import mapping, shape
 
-from ..errors import DatasetError, NotFoundError, Refused
+from ..errors import ConfigError, DatasetError, NotFoundError, Refused
 from ..images import printable
 from ..registry import nearest
+from ._text import read_lines
 from .captions import caption_statistics
 from .catalog import DATASETS, DatasetSpec, Origin
 from .dataset import ImageDataset, Sample, multi_hot
@@ -62,7 +64,14 @@ def load_table(
         seed: seeds the stratified draw if there are no splits at all.
         labels: the label names and their order; without it, all labels that occur, sorted.
         name: what reports call the data set.
+
+    Raises:
+        ConfigError: `labels` has a name twice.
+        DatasetError: see the rules of this module; the message begins with file and line.
+        NotFoundError: there is no table, or none of its images can be used.
     """
+    if twice := [label for label, count in Counter(labels or ()).items() if count > 1]:
+        raise ConfigError(f"labels has {twice[0]!r} more than once, each label is named once")
     path = _find(root)
     rows = list(_read_rows(path))
     samples: list[Sample] = []
@@ -144,11 +153,7 @@ def _read_text(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    for line, raw in enumerate(text.split("\n"), 1):
+    for line, raw in enumerate(read_lines(path), 1):
         if not raw.strip():
             continue
         try:
@@ -169,7 +174,7 @@ def _sample(path: Path, line: int, row: Mapping[str, Any]) -> Sample:
         return Sample(
             id=str(row["id"]) if row.get("id") not in (None, "") else str(PurePosixPath(file).with_suffix("")),
             path=path.parent / file,
-            split=str(row["split"]) if row.get("split") else None,
+            split=str(row.get("split", "")).strip() or None,
             labels=tuple(dict.fromkeys(_texts(row.get("labels"), "|;"))),
             captions=tuple(_texts(row.get("captions"), "|")),
             geometry=_geometry(row.get("geometry")),
@@ -225,14 +230,14 @@ def _unused(path: Path, columns: set[str]) -> list[str]:
 def _with_splits(
     samples: list[Sample], splits: Path | None, seed: int, names: Sequence[str], given: bool
 ) -> tuple[list[Sample], list[str]]:
-    if splits is None and given:
-        return samples, []
     ids = [sample.id for sample in samples]
+    if splits is None and given:
+        return samples, split_notes({sample.id: sample.split for sample in samples if sample.split}, ids)
     if splits is None:
         drawn = draw_splits(multi_hot([sample.labels for sample in samples], names), seed=seed)
         assignment = dict(zip(ids, drawn, strict=True))
     else:
-        assignment = given_splits(splits, ("",))
+        assignment = given_splits(splits, ("",), images=set(ids))
     notes = split_notes(assignment, ids, drawn_from=seed if splits is None else None)
     return [dataclasses.replace(sample, split=assignment.get(sample.id)) for sample in samples], notes
 

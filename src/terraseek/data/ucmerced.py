@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import DatasetError, require
 from .catalog import DATASETS, LABELS_17, DatasetSpec, Download, Origin
 from .dataset import ImageDataset
@@ -53,7 +55,7 @@ def load_ucmerced(root: Path, *, splits: Path | None, seed: int) -> ImageDataset
         table=table,
         images=images,
         label_names=LABELS_17,
-        assignment=resolve_splits(home, splits, ("ucmerced",)),
+        assignment=resolve_splits(home, splits, ("ucmerced",), images),
         seed=seed,
     )
 
@@ -82,6 +84,11 @@ def _mat_table(path: Path, images: Mapping[str, Path]) -> LabelTable:
     if matrix.shape != (len(LABELS_17), len(names)):
         wanted = (len(LABELS_17), len(names))
         raise DatasetError(f"{path}: the matrix is {matrix.shape}, for the images that are here it must be {wanted}")
+    if len(wrong := np.argwhere((matrix != 0) & (matrix != 1))):
+        row, column = wrong[0]
+        raise DatasetError(
+            f"{path}:{row + 1}: column {column + 1} is {matrix[row, column]}, only 0 and 1 are understood"
+        )
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         yield 0, ["image", *LABELS_17]

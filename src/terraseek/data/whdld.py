@@ -61,7 +61,7 @@ def load_whdld(
         table = read_label_table(path, LABELS_6)
     else:
         table = _masks(home, min_pixels)
-    assignment = resolve_splits(home, splits, ("whdld",))
+    assignment = resolve_splits(home, splits, ("whdld",), images)
     return assemble(
         name="whdld",
         root=home,
