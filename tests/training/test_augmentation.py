@@ -56,6 +56,24 @@ def test_crops_stay_inside_and_keep_their_size(seed: int, area: float, aspect: f
     assert (width_N > narrowest - 0.05).all()
 
 
+@pytest.mark.parametrize("least", [0.3, 0.8, 1.0])
+def test_crops_of_another_aspect_keep_their_area(least: float) -> None:
+    """On ramps along both sides, a crop's values tell its width and its height."""
+    side = 64
+    along = torch.arange(side, dtype=torch.float32)
+    ramps = torch.stack(torch.meshgrid(along, along, indexing="ij"), dim=-1).expand(500, side, side, 2)
+    out = augment(ramps, side, dataclasses.replace(STILL, min_area=least, max_aspect=2.0), generator())
+    middle = out[:, :, 8:-8, 8:-8]  # beyond the border's pixels, which repeat
+    height_N, width_N = (middle[:, i].diff(dim=1 + i).mean((1, 2)) for i in (0, 1))
+    assert (width_N * height_N > least - 1e-3).all()
+    assert max(width_N.max(), height_N.max()) < 1 + 1e-4
+    aspect_N = width_N / height_N
+    assert ((aspect_N > 0.5 - 1e-3) & (aspect_N < 2 + 1e-3)).all()
+    if least < 0.5:
+        assert (width_N * height_N).min() < least + 0.05, "all areas are drawn"
+        assert aspect_N.max() > 1.9
+
+
 def test_crop_positions_cover_the_image() -> None:
     ramp = torch.arange(32, dtype=torch.float32)[None, None, :, None].expand(300, 32, 32, 1)
     out = augment(ramp, 16, dataclasses.replace(STILL, min_area=0.25), generator())

@@ -67,6 +67,30 @@ def test_rarity_comes_from_the_training_split(model: Path, colours: Path) -> Non
     assert np.allclose([label.frequency for label in found.labels], frequency)
 
 
+def test_rarity_may_come_from_several_splits_and_never_from_a_mistyped_one(model: Path, colours: Path) -> None:
+    dataset = load_dataset("table", colours)
+
+    def frequencies(of: ImageDataset, train_split: str, gallery: str = "test") -> list[float]:
+        found, _ = evaluate_model(
+            model,
+            of,
+            query_split="val",
+            gallery_split=gallery,
+            train_split=train_split,
+            measures=["P@1"],
+            bootstrap=0,
+        )
+        return [label.frequency for label in found.labels]
+
+    both = dataset.subset("train+val").labels_NC.mean(0)
+    assert frequencies(dataset, "train+val") == pytest.approx(both.tolist())
+    with pytest.raises(ConfigError, match="no split 'trian': did you mean 'train'"):
+        frequencies(dataset, "trian")
+    without = dataset.take([i for i, sample in enumerate(dataset.samples) if sample.split != "train"])
+    gallery = dataset.subset("test").labels_NC.mean(0)
+    assert frequencies(without, "train") == pytest.approx(gallery.tolist()), "there is nothing else to go by"
+
+
 def test_unreadable_images_are_left_out_and_listed(model: Path, colours: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(colours, root)

@@ -55,6 +55,8 @@ def _affine(count: int, config: AugmentationConfig, generator: torch.Generator) 
 
     area = uniform(config.min_area, 1.0)
     aspect = torch.exp(uniform(-1.0, 1.0) * math.log(config.max_aspect))
+    # Both sides fit into the image: cutting one that does not would take from the area that was drawn.
+    aspect = aspect.clamp(area, 1 / area)
     width, height = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
     shift_x, shift_y = uniform(-1.0, 1.0) * (1 - width), uniform(-1.0, 1.0) * (1 - height)
     scale = torch.diag_embed(torch.stack([width, height], dim=1))

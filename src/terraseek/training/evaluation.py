@@ -69,8 +69,8 @@ def evaluate_model(
         query_split: the queries.
         gallery_split: what is searched; with the queries' own split every query leaves itself out.
         measures: what is measured.
-        train_split: where label frequencies (rarity, head and tail) are taken from; the gallery, where there is no
-            such split.
+        train_split: the split, or several, that label frequencies (rarity, head and tail) are taken from; the gallery
+            has to do where this is "train" and there is no such split.
         threads: CPU threads of the network; None for all cores.
         bootstrap: resamples for the intervals, 0 for none.
         seed: of the resamples.
@@ -86,7 +86,8 @@ def evaluate_model(
     """
     if not dataset.label_names:
         raise UsageError(f"{dataset.name} has no labels: retrieval cannot be judged by them")
-    frequency_C = dataset.subset(train_split).labels_NC.mean(0) if train_split in dataset.splits else None
+    without = train_split == "train" and train_split not in dataset.splits
+    frequency_C = None if without else dataset.subset(train_split).labels_NC.mean(0)
     encoder = model if isinstance(model, OnnxEncoder) else load_encoder(model, threads=threads)
     queries, gallery = dataset.subset(query_split), dataset.subset(gallery_split)
     if not other_split:
