@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from terraseek.errors import CorruptError, NotFoundError, UsageError
-from terraseek.metrics import compare_reports, find_reports, read_report, write_report
+from terraseek.metrics import (
+    EmbeddingSet,
+    compare_reports,
+    evaluate_retrieval,
+    find_reports,
+    read_report,
+    write_report,
+)
 
 from .reports import ORIGIN, evaluation
 
@@ -49,6 +56,21 @@ def test_seeds_are_averaged_per_query_and_their_spread_is_told(tmp_path: Path) -
     assert alone.to_json()["a_std"] is None
     per_query = [np.mean([read_report(p).per_query(first.measure) for p in side], axis=0) for side in (a, b)]
     assert first.difference == pytest.approx(float(np.mean(per_query[1] - per_query[0])))
+
+
+def test_what_neither_run_has_a_value_of_is_no_difference(tmp_path: Path) -> None:
+    """Two labels leave none for the middle third."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((30, 2)) < 0.5
+    for name in ("a0", "a1", "b"):
+        images = EmbeddingSet(rng.standard_normal((30, 4)), labels, tuple(f"{i}" for i in range(30)))
+        write_report(tmp_path / name, evaluate_retrieval(images, images, ["mAP", "medium-AP"], bootstrap=0), html=False)
+    assert np.isnan(read_report(tmp_path / "b").values["medium-AP"])
+    found = compare_reports([tmp_path / "a0", tmp_path / "a1"], tmp_path / "b", resamples=50)
+    mean, medium = (entry.to_json() for entry in found)
+    assert (medium["a"], medium["b"], medium["difference"], medium["low"], medium["a_std"]) == (None,) * 5
+    assert (medium["p_value"], medium["significant"]) == (1.0, False)
+    assert mean["a"] is not None
 
 
 def test_one_model_twice_is_no_second_seed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from terraseek.metrics import (
     DEFAULT_MEASURES,
     EmbeddingSet,
     Evaluation,
+    LabelAP,
     average_precision,
     evaluate_retrieval,
     gain_from_count,
@@ -134,7 +135,7 @@ def test_order_blocks_and_threads_change_nothing(seed: int, block: int, threads:
     )
     again = evaluate_retrieval(query, turned, bootstrap=0, block_size=block, threads=threads)
     for name, value in whole.values.items():
-        assert again[name] == pytest.approx(value, abs=1e-9)
+        assert again[name] == pytest.approx(value, abs=1e-9, nan_ok=True)
     np.testing.assert_allclose(again.precision_recall.precision_L, whole.precision_recall.precision_L, atol=1e-6)
     assert (again.similarities.relevant == whole.similarities.relevant).all()
     assert whole.similarities.relevant.sum() + whole.similarities.other.sum() == 12 * 30
@@ -173,7 +174,8 @@ def test_a_query_never_finds_itself() -> None:
 def test_one_item_that_is_the_query() -> None:
     alone = make(0, 1, 3, "g")
     found = evaluate_retrieval(alone, alone, bootstrap=0)
-    assert set(found.values.values()) == {0.0}
+    for result in found.results:
+        assert np.isnan(result.value) if isinstance(result.measure, LabelAP) else result.value == 0
     assert (found.nearest_QK == -1).all()
 
 
@@ -218,6 +220,14 @@ def test_no_interval_where_too_few_queries_say_anything() -> None:
     assert np.isnan([end for entry in (*found.results, *found.labels) for end in (entry.low, entry.high)]).all()
 
 
+def test_a_mean_over_no_label_has_no_value() -> None:
+    found = evaluate_retrieval(make(7, 40, 2, "q"), make(8, 80, 2, "g"), ["medium-AP", "macro-AP"], bootstrap=50)
+    medium, macro = found.results
+    assert np.isnan([medium.value, medium.low, medium.high, medium.floor, medium.ceiling]).all()
+    assert medium.queries == 0
+    assert macro.low <= macro.value <= macro.high
+
+
 def test_precision_recall_without_ties_by_hand() -> None:
     query = EmbeddingSet(np.array([[1.0, 0.0]]), np.array([[1]]), ("q",))
     angle = np.array([0.1, 0.2, 0.3, 0.4])
@@ -256,6 +266,9 @@ def test_bad_input_is_refused() -> None:
         evaluate_retrieval(query, gallery, threads=0)
     with pytest.raises(ConfigError, match="no measure"):
         evaluate_retrieval(query, gallery, ["precision at five"])
+    for confidence in (1.0, 0.0, 95.0, float("nan")):
+        with pytest.raises(UsageError, match=f"confidence is {confidence}, it lies between 0 and 1"):
+            evaluate_retrieval(query, gallery, confidence=confidence, progress=lambda *_: pytest.fail("ranked first"))
 
 
 def real(path: Path) -> Evaluation:

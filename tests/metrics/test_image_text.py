@@ -201,5 +201,7 @@ def test_bad_input_is_refused(owner: list[int], texts: list[str] | None, ks: tup
         evaluate_image_text(np.eye(2), np.eye(2), [0, 1], image_ids=["a", "a"])
     with pytest.raises(UsageError, match="vector of caption 1 has entries that are not finite"):
         evaluate_image_text(np.eye(2), np.array([[1, 0], [0, np.nan]]), [0, 1])
+    with pytest.raises(UsageError, match=r"confidence is 1\.0, it lies between 0 and 1"):
+        evaluate_image_text(np.eye(2), np.eye(2), [0, 1], confidence=1.0)
     with pytest.raises(UsageError, match=r"0\.\.1"):
         evaluate_image_text(np.eye(2), np.eye(2)[[0, 1, 1]], [0, 1, 7])

@@ -105,4 +105,7 @@ def test_odd_evaluations_can_be_reported(tmp_path: Path) -> None:
     assert content["measures"]["P@1"]["low"] is None
     assert "– – –" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert content["counts"]["skipped_labels"] == ["x", "y"]
+    macro = content["measures"]["macro-AP"]
+    assert (macro["value"], macro["floor"], macro["ceiling"], macro["labels"]) == (None, None, None, [])
+    assert '<td class="value">–</td>' in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert report_json(found)["provenance"]["seed"] is None

@@ -37,7 +37,19 @@ def test_a_label_without_queries_in_a_resample_keeps_its_mean() -> None:
     values = np.array([[0.2, np.nan], [0.4, np.nan], [np.nan, 1.0]])
     statistic = label_mean(values)
     assert statistic(np.array([[1.0, 2.0, 0.0]]))[0] == pytest.approx(((0.2 + 0.8) / 3 + 1.0) / 2)
-    assert label_mean(np.full((3, 2), np.nan))(np.ones((2, 3))).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("labels", [0, 2])
+def test_a_mean_over_no_label_is_none(labels: int) -> None:
+    empty = np.full((8, labels), np.nan)
+    assert np.isnan(label_mean(empty)(np.ones((2, 8)))).all()
+    values = np.linspace(0, 1, 8)
+    [none, some] = compare_paired({"none": (empty, empty), "some": (values, values + 0.1)}, resamples=100)
+    assert np.isnan([none.a, none.b, none.difference]).all()
+    assert (none.low, none.high, none.significant, none.p_value) == (None, None, False, 1.0)
+    plain = none.to_json()
+    assert (plain["a"], plain["b"], plain["difference"], plain["p_value"]) == (None, None, None, 1.0)
+    assert some.significant
 
 
 def test_interval_covers_the_mean_about_as_often_as_it_says() -> None:
@@ -151,6 +163,8 @@ def test_different_queries_are_refused() -> None:
         bootstrap_interval({}, 3, confidence=95)
     with pytest.raises(UsageError, match="confidence"):
         compare_paired({"m": ([0.1], [0.2])}, confidence=95)
+    with pytest.raises(UsageError, match="confidence"):
+        fewest_queries(1.0)
 
 
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=12))

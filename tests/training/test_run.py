@@ -379,6 +379,27 @@ def test_validation_images_are_not_trained_on(
     assert preview(changed(recipe, "trainer", validate_every=0))["validation_images"] == 0
 
 
+def test_a_mean_over_no_label_takes_no_part_in_the_choice(tiny_recipe: Recipe, colours: Path, tmp_path: Path) -> None:
+    """Two labels leave none for the middle third."""
+    root = tmp_path / "data"
+    shutil.copytree(colours, root)
+    head, *lines = (root / "samples.csv").read_text().splitlines()
+    rows = [line.split(",")[:3] for line in lines]
+    two = [f"{path},{split},{'roof' if 'roof' in labels else 'field'}," for path, split, labels in rows]
+    (root / "samples.csv").write_text("\n".join([head, *two]))
+    recipe = changed(changed(tiny_recipe, "data", root=root), "trainer", epochs=1, select=("mAP", "medium-AP"))
+    run = train(recipe, tmp_path / "run")
+    [row] = run.epochs
+    assert row["val/selection"] == row["val/mAP"] > 0
+    assert "val/medium-AP" not in row
+    assert run.validation.keys() == {"mAP"}
+    medium = json.loads((run.directory / "validation.json").read_text())["results"][1]
+    assert (medium["measure"], medium["value"], medium["floor"]) == ("medium-AP", None, None)
+    with pytest.raises(ConfigError, match=r"trainer\.select: medium-AP has no value: no label"):
+        train(changed(recipe, "trainer", select=("medium-AP",)), tmp_path / "none")
+    assert not (tmp_path / "none" / "recipe.toml").exists()
+
+
 @pytest.mark.parametrize("kind", ["shuffle", "repeat-factor", "label-aware"])
 @pytest.mark.usefixtures("only_fit")
 def test_a_preview_counts_the_steps_that_are_taken(tiny_recipe: Recipe, tmp_path: Path, kind: str) -> None:

@@ -37,8 +37,9 @@ class Report:
 
     @property
     def values(self) -> dict[str, float]:
-        """Measure name -> value."""
-        return {name: entry["value"] for name, entry in self.content["measures"].items()}
+        """Measure name -> value; nan where there is none."""
+        entries = self.content["measures"].items()
+        return {name: float("nan") if entry["value"] is None else entry["value"] for name, entry in entries}
 
     @property
     def paired_measures(self) -> tuple[str, ...]:

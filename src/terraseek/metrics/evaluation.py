@@ -22,7 +22,15 @@ from .label_measures import LabelAP, frequency_bands
 from .measure import Measure, QueryMeasure
 from .measures import DEFAULT_MEASURES, parse_measure
 from .results import Evaluation, LabelResult, MeasureResult
-from .significance import Interval, Statistic, bootstrap_interval, enough_queries, label_mean, query_mean
+from .significance import (
+    Interval,
+    Statistic,
+    bootstrap_interval,
+    check_confidence,
+    enough_queries,
+    label_mean,
+    query_mean,
+)
 
 __all__ = ["evaluate_retrieval"]
 
@@ -75,6 +83,7 @@ def evaluate_retrieval(
         >>> round(found["mAP"], 4), round(found["P@1"], 4)  # c and d find each other among three equally far items
         (0.8056, 0.6667)
     """
+    check_confidence(confidence)
     chosen = tuple(parse_measure(m) if isinstance(m, str) else m for m in measures)
     names = _check(query, gallery, label_names, empty)
     frequency = gallery.labels_NC.mean(axis=0) if train_frequency is None else np.asarray(train_frequency, dtype=float)

@@ -20,6 +20,7 @@ from ..texts import RECALL_RANKS, normalise_caption
 from ..typing import BoolArray, FloatArray, IntArray
 from ._recall import EQUIVALENT, DirectionResult, RecallResult, direction_result, recall_results
 from .embeddings import comparable_rows, similarity_blocks
+from .significance import check_confidence
 
 __all__ = ["DirectionResult", "ImageTextEvaluation", "RecallResult", "evaluate_image_text"]
 
@@ -112,7 +113,8 @@ def evaluate_image_text(
         progress: called with (queries done, all queries).
 
     Raises:
-        UsageError: the sizes do not fit, an image has no caption, or a vector is not finite.
+        UsageError: the sizes do not fit, an image has no caption, a vector is not finite, or `confidence` is not
+            between 0 and 1.
 
     Examples:
         >>> import numpy as np
@@ -120,6 +122,7 @@ def evaluate_image_text(
         >>> found["mR"], found.results[0].floor
         (100.0, 50.0)
     """
+    check_confidence(confidence)
     images, captions = comparable_rows(image_vectors_ID)[0], comparable_rows(text_vectors_TD)[0]
     owner = np.asarray(image_of_T)
     ids = tuple(str(i) for i in range(len(images))) if image_ids is None else tuple(image_ids)

@@ -23,7 +23,7 @@ class MeasureResult:
 
     Attributes:
         measure: what was measured.
-        value: the result; a share is given in 0..1.
+        value: the result; a share is given in 0..1; nan of a mean over labels that has none, as are floor and ceiling.
         low: lower end of the bootstrap interval; nan without bootstrap, or without `enough_queries`.
         high: upper end.
         floor: expected value of a random ranking of the same gallery, exact.

@@ -22,6 +22,7 @@ __all__ = [
     "Interval",
     "SeedSummary",
     "bootstrap_interval",
+    "check_confidence",
     "compare_paired",
     "enough_queries",
     "fewest_queries",
@@ -53,7 +54,7 @@ class Comparison:
 
     Attributes:
         measure: its name.
-        a: value of run A.
+        a: value of run A; nan of a mean over no label at all, as are the two below then.
         b: value of run B.
         difference: b - a.
         low: lower end of the bootstrap interval of the difference; None where too few queries count to draw one from.
@@ -93,8 +94,13 @@ class Comparison:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as plain numbers."""
-        return {**self.__dict__, "significant": self.significant}
+        """The comparison as plain numbers, None where there is none."""
+        numbers = {name: None if _is_nan(value) else value for name, value in self.__dict__.items()}
+        return {**numbers, "significant": self.significant}
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +139,8 @@ def query_mean(values_Q: ArrayLike) -> Statistic:
 def label_mean(label_ap_QL: ArrayLike) -> Statistic:
     """The mean over labels of the mean over the label's queries; nan marks a query that has not the label.
 
+    Where no query has any of the labels there is no mean: it is nan.
+
     A label that a resample leaves without queries keeps its mean over all queries: leaving it out would move the mean
     by that label's difficulty, which no query brought in.
     """
@@ -145,7 +153,7 @@ def label_mean(label_ap_QL: ArrayLike) -> Statistic:
 
     def statistic(weights_BQ: NDArray[np.float64]) -> NDArray[np.float64]:
         if not present.any():
-            return np.zeros(len(weights_BQ))
+            return np.full(len(weights_BQ), np.nan)
         below = weights_BQ @ counted
         start = np.broadcast_to(overall, below.shape).copy()
         return np.asarray(np.divide(weights_BQ @ filled, below, out=start, where=below > 0).mean(axis=1))
@@ -166,7 +174,7 @@ def bootstrap_interval(
         >>> interval.low < 0.5 < interval.high
         True
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if not queries or resamples < 1:
         return {name: Interval(float("nan"), float("nan")) for name in statistics}
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in statistics}
@@ -181,7 +189,12 @@ def bootstrap_interval(
     return intervals
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Refuse what is no share of resamples that an interval may hold.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
     if not 0 < confidence < 1:
         raise UsageError(f"confidence is {confidence}, it lies between 0 and 1")
 
@@ -218,7 +231,7 @@ def compare_paired(
         >>> round(result.difference, 3), result.significant
         (0.1, True)
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     results = []
     for name, (first, second) in pairs.items():
         a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
@@ -257,9 +270,13 @@ def fewest_queries(confidence: float) -> int:
 
     Of n queries 2 of 2 ** n ways to swap are then as extreme as what is observed.
 
+    Raises:
+        UsageError: `confidence` is not between 0 and 1.
+
     >>> fewest_queries(0.95)
     6
     """
+    check_confidence(confidence)
     return math.ceil(1 - math.log2(1 - confidence))
 
 

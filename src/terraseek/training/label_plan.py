@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from ..data import ImageDataset
@@ -22,7 +23,7 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
     """Turn a recipe without a text side into data, network and loss.
 
     Raises:
-        ConfigError: something that the recipe names is not known.
+        ConfigError: something that the recipe names is not known, or it selects by what has no value here.
     """
     data = open_splits(recipe, dataset, cache)
     statistics = LabelStatistics.from_labels(data.train.labels_NC)
@@ -57,7 +58,7 @@ def label_plan(recipe: Recipe, dataset: ImageDataset, cache: Path) -> Plan:
             measures=measures,
         )
         return Judgement(
-            values=evaluation.values,
+            values={name: value for name, value in evaluation.values.items() if not math.isnan(value)},
             content={
                 "queries": {"split": split.val, "images": len(evaluation.query_ids)},
                 "gallery": {"split": split.train, "images": evaluation.gallery_size},

@@ -172,7 +172,7 @@ class AugmentationConfig:
     Attributes:
         symmetries: one of the 8 turns and mirror images of a nadir view.
         min_area: random crops cover at least this share of the image; 1 for no crops.
-        max_aspect: crops are up to this much wider than high, or higher than wide.
+        max_aspect: crops are up to this much wider than high, or higher than wide, as far as their area leaves room.
         brightness: largest relative change; likewise contrast and saturation.
         contrast: largest relative change of the distance to the mean.
         saturation: largest relative change of the distance to grey.
@@ -217,7 +217,8 @@ class TrainerConfig:
             last epoch's weights become the model. That is for a final training on all images ("train+val"), once
             the schedule has been chosen on a validation split.
         select: the checkpoint with the highest mean of these measures on validation becomes the model; empty for the
-            usual ones: mAP, nDCG@100 by Jaccard and by count and macro-AP for label sets, mR for captions.
+            usual ones: mAP, nDCG@100 by Jaccard and by count and macro-AP for label sets, mR for captions. A mean over
+            labels none of which is in both splits is left out.
     """
 
     epochs: int = 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..encoders import ModelConfig
+from ..errors import ConfigError
 from ..losses import ContrastiveLoss, EmbeddingQueue, distributed_loss, gather_rows
-from ..metrics import EmbeddingSet, Measure, evaluate_retrieval
+from ..metrics import EmbeddingSet, LabelAP, Measure, evaluate_retrieval
 from ..models import ImageEmbedder
 from ..typing import LabelArray
 from .base_task import SELECTION, RetrievalTask
@@ -34,8 +36,11 @@ class ImageTask(RetrievalTask):
         queue: past embeddings that serve as further references.
         names: ids of the validation queries and of the gallery; none without validation.
         labels: labels of both.
-        select: measures whose mean chooses the best checkpoint.
+        select: measures whose mean chooses the best checkpoint; means over labels of which there are none are left out.
         seed: of augmentation and dropout.
+
+    Raises:
+        ConfigError: `select` is of nothing but such means.
     """
 
     module_name = "embedder"
@@ -67,6 +72,8 @@ class ImageTask(RetrievalTask):
         )
         self.embedder, self.loss, self.queue = embedder, loss, queue
         self.names, self.labels, self.select = names, labels, tuple(select)
+        if self.select and labels:
+            _check_some_value(self.select, *labels)
         self._seen: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._rows: tuple[list[Tensor], list[Tensor]] = ([], [])
 
@@ -95,7 +102,7 @@ class ImageTask(RetrievalTask):
             parts.clear()
         frequency_C = self.labels[1].mean(0)
         evaluation = evaluate_retrieval(queries, gallery, self.select, train_frequency=frequency_C, bootstrap=0)
-        values = {str(measure): evaluation[measure] for measure in self.select}
+        values = {str(m): evaluation[m] for m in self.select if not math.isnan(evaluation[m])}
         for name, value in values.items():
             self.log(f"val/{name}", value)
         self.log(SELECTION, float(np.mean(list(values.values()))))
@@ -128,3 +135,14 @@ class ImageTask(RetrievalTask):
         names = self.names[side]
         vectors_ND, present = self.gathered(self._seen[side], self._rows[side], len(names))
         return EmbeddingSet(vectors_ND[present], self.labels[side][present], tuple(names[row] for row in present))
+
+
+def _check_some_value(select: Sequence[Measure], queries_QC: LabelArray, gallery_GC: LabelArray) -> None:
+    """Refuse measures that are all means over labels which no query, or nothing in the gallery, has."""
+    both_C = np.asarray(queries_QC.any(0) & gallery_GC.any(0))
+    frequency_C = gallery_GC.mean(0)
+    if not any(not isinstance(m, LabelAP) or both_C[m.labels(frequency_C)].any() for m in select):
+        raise ConfigError(
+            f"trainer.select: {', '.join(map(str, select))} has no value: no label that it is a mean over is in both "
+            "validation and training split; select by another measure, such as mAP"
+        )
