@@ -27,7 +27,7 @@ def test_a_dry_run_reads_recipe_and_data_and_writes_nothing(run: Run, scenes: Pa
     splits = load_dataset("ucmerced-ml", scenes).splits
     assert (told["train_images"], told["validation_images"], told["labels"]) == (splits["train"], splits["val"], 17)
     assert told["steps"] == splits["train"] // 8 * told["epochs"]
-    assert "nothing written" in run(*command, "--dry-run").out
+    assert "nothing written" in run(*command, "--set", "sampler.batch_size=8", "--dry-run").out
     assert not (tmp_path / "run").exists()
 
 
@@ -36,4 +36,6 @@ def test_a_recipe_for_captions_needs_captions(run: Run, scenes: Path, tmp_path: 
     refused = run(*command, "--set", "data.name=ucmerced-ml")
     assert refused.code != 0
     assert "has no captions" in refused.err
-    assert run(*command, "--set", "data.name=ucm-captions", "--json").json["captions"] == 200
+    small = ("--set", "sampler.batch_size=8")
+    trained = len(load_dataset("ucm-captions", scenes).subset("train"))
+    assert run(*command, *small, "--set", "data.name=ucm-captions", "--json").json["captions"] == 5 * trained

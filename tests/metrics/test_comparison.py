@@ -69,8 +69,9 @@ def test_what_neither_run_has_a_value_of_is_no_difference(tmp_path: Path) -> Non
     found = compare_reports([tmp_path / "a0", tmp_path / "a1"], tmp_path / "b", resamples=50)
     mean, medium = (entry.to_json() for entry in found)
     assert (medium["a"], medium["b"], medium["difference"], medium["low"], medium["a_std"]) == (None,) * 5
-    assert (medium["p_value"], medium["significant"]) == (1.0, False)
+    assert (medium["p_value"], medium["p_holm"], medium["significant"]) == (None, None, False)
     assert mean["a"] is not None
+    assert mean["p_holm"] == mean["p_value"], "one test is no several"
 
 
 def test_one_model_twice_is_no_second_seed(tmp_path: Path) -> None:

@@ -45,11 +45,12 @@ def test_a_mean_over_no_label_is_none(labels: int) -> None:
     assert np.isnan(label_mean(empty)(np.ones((2, 8)))).all()
     values = np.linspace(0, 1, 8)
     [none, some] = compare_paired({"none": (empty, empty), "some": (values, values + 0.1)}, resamples=100)
-    assert np.isnan([none.a, none.b, none.difference]).all()
-    assert (none.low, none.high, none.significant, none.p_value) == (None, None, False, 1.0)
+    assert np.isnan([none.a, none.b, none.difference, none.p_value, none.p_holm]).all()
+    assert (none.low, none.high, none.significant) == (None, None, False)
     plain = none.to_json()
-    assert (plain["a"], plain["b"], plain["difference"], plain["p_value"]) == (None, None, None, 1.0)
+    assert (plain["a"], plain["b"], plain["difference"], plain["p_value"]) == (None,) * 4
     assert some.significant
+    assert some.p_holm == some.p_value
 
 
 def test_interval_covers_the_mean_about_as_often_as_it_says() -> None:

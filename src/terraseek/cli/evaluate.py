@@ -157,7 +157,7 @@ def _show(found: Evaluation, provenance: Provenance, data: ImageDataset) -> None
         f"split {data.split_hash[:12]}, model {provenance.fingerprint[:12]}"
     )
     rows = [
-        (str(r.measure), f"{r.value:.4f}", _between(r.low, r.high, 4), f"{r.floor:.4f}", f"{r.ceiling:.4f}")
+        (str(r.measure), _cell(r.value, 4), _between(r.low, r.high, 4), _cell(r.floor, 4), _cell(r.ceiling, 4))
         for r in found.results
     ]
     show_table("", ("measure", "value", "95 % interval", "chance", "oracle"), rows)
@@ -165,6 +165,10 @@ def _show(found: Evaluation, provenance: Provenance, data: ImageDataset) -> None
         say(f"{found.queries_without_relevant:,} queries have nothing relevant in the gallery and count as 0")
     if found.skipped_labels:
         say(f"left out of means over labels, having no query or no item: {', '.join(found.skipped_labels)}")
+
+
+def _cell(value: float, digits: int, form: str = "") -> str:
+    return "–" if math.isnan(value) else f"{value:{form}.{digits}f}"
 
 
 def _between(low: float, high: float, digits: int) -> str:
@@ -177,11 +181,8 @@ def _show_captions(found: ImageTextEvaluation, provenance: Provenance) -> None:
         f"{provenance.split}, split {provenance.split_hash[:12]}, model {provenance.fingerprint[:12]}"
     )
 
-    def cell(value: float) -> str:
-        return "" if math.isnan(value) else f"{value:.2f}"
-
     rows = [
-        (r.name, f"{r.value:.2f}", _between(r.low, r.high, 2), cell(r.floor), cell(r.matcher), cell(r.oracle))
+        (r.name, _cell(r.value, 2), _between(r.low, r.high, 2), *(_cell(v, 2) for v in (r.floor, r.matcher, r.oracle)))
         for r in found.results
     ]
     show_table("", ("measure", "value", "95 % interval", "chance", "matcher", "oracle"), rows)
@@ -228,9 +229,9 @@ def compare(
             entry.measure,
             _spread(entry.a, entry.a_std),
             _spread(entry.b, entry.b_std),
-            f"{entry.difference:+.4f}",
+            _cell(entry.difference, 4, "+"),
             _interval(entry),
-            f"{entry.p_holm:.4f}",
+            _cell(entry.p_holm, 4),
         )
         for entry in found
     ]
@@ -271,4 +272,4 @@ def _side(name: str, whole: Path | None, single: Sequence[Path] | None) -> list[
 
 
 def _spread(value: float, std: float | None) -> str:
-    return f"{value:.4f}" if std is None else f"{value:.4f} ± {std:.4f}"
+    return _cell(value, 4) if std is None else f"{_cell(value, 4)} ± {_cell(std, 4)}"

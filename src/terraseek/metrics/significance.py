@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,8 @@ class Comparison:
         difference: b - a.
         low: lower end of the bootstrap interval of the difference; None where too few queries count to draw one from.
         high: upper end.
-        p_value: two-sided, from the paired randomisation test.
-        p_holm: the same after Holm's correction over all measures compared at once.
+        p_value: two-sided, from the paired randomisation test; nan where no query has a value.
+        p_holm: the same after Holm's correction over all measures compared at once that have a value.
         queries: number of queries that both runs have.
         counted: how many of them the interval is drawn from: those with a value; of a mean over labels, those with a
             label that other queries have too.
@@ -254,15 +254,17 @@ def compare_paired(
                 difference=float(once(whole)[0]),
                 low=low,
                 high=high,
-                p_value=_randomisation(b - a, resamples, seed),
+                p_value=_randomisation(b - a, resamples, seed) if not np.isnan(b - a).all() else math.nan,
                 p_holm=1.0,
                 queries=queries,
                 counted=sample.counted,
                 lone_labels=sample.lone_labels,
             )
         )
-    corrected = holm([result.p_value for result in results])
-    return [Comparison(**{**r.__dict__, "p_holm": p}) for r, p in zip(results, corrected, strict=True)]
+    # What has no value is not tested, and must not make the others' p-values larger.
+    tested = [result for result in results if not math.isnan(result.p_value)]
+    corrected = dict(zip((r.measure for r in tested), holm([r.p_value for r in tested]), strict=True))
+    return [replace(r, p_holm=corrected.get(r.measure, math.nan)) for r in results]
 
 
 def fewest_queries(confidence: float) -> int:
