@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from _machine import describe_machine
 from _study import MEASURES, Setting, Store, as_before, key_of, options_of, summary
 from terraseek.config import to_mapping
 from terraseek.data import ImageDataset
@@ -34,6 +33,7 @@ from terraseek.training import (
     SamplerConfig,
     TrainerConfig,
     evaluate_model,
+    resolve_precision,
     train,
 )
 from terraseek.training.recipe import MACHINE_KEYS
@@ -109,5 +109,6 @@ def _train_and_score(images: Images, recipe: Recipe, runs: Path, key: str) -> di
         **summary(scores, [100 * label.ap for label in evaluation.labels]),
         "best_epoch": run.best_epoch,
         "seconds": round(time.perf_counter() - start),
-        "torch": torch.__version__,
+        "machine": describe_machine(),
+        "precision": resolve_precision(recipe.trainer),
     }

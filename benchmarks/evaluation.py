@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import threading
 import time
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from _machine import cpu_name
 from terraseek.metrics import DEFAULT_MEASURES, EmbeddingSet, evaluate_retrieval, unit_rows
 from terraseek.metrics.embeddings import block_rows
 
@@ -154,13 +154,6 @@ def main() -> None:
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def cpu_name() -> str:
-    """The processor's name where the system tells it, its architecture elsewhere."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ judged by, so that no mark can be counted as a success. A person starts with one
 not seen yet, marks as right those whose labels agree with the image's by a Jaccard index of a half or more and as wrong
 the others, and searches again: three rounds. After each round the direction that `rocchio_direction` or
 `logistic_direction` makes of the image and all marks so far ranks the other half. Beside both: the image alone, and a
-person who is shown everything that is right (the mean of all images that agree), the ceiling of one direction.
+person who is shown everything that is right (the mean of all images that agree), a ceiling for mAP alone.
 
 Figures are means over the seeds with their standard deviation over the seeds, and the gain over the image alone: the
 mean difference query by query, over the queries of all seeds, with its bootstrap interval of 95 % over the queries.

@@ -2,7 +2,7 @@
 
     python benchmarks/kamcl.py --data DATA                  # everything: many hours on two cores
     python benchmarks/kamcl.py --data DATA --quick          # UCM-Captions, one seed, three epochs: minutes
-    python benchmarks/kamcl.py --stage report               # the tables again from the kept runs
+    python benchmarks/kamcl.py --data DATA --stage report   # the tables again from the kept runs
 
 DATA is the folder that holds UCM-Captions (`ucm/`) and RSICD-10k (`rsicd/`, `aid/`). Every row of the tables is the
 recipe recipes/rsicd10k-kamcl.toml with the changes listed under ROWS: same images, same ImageNet weights, same epochs,
@@ -31,7 +31,7 @@ from _machine import describe_machine
 from _study import MissingError, Store, as_before, interval, key_of, write_tables
 from terraseek.config import from_mapping, to_mapping
 from terraseek.data import ImageDataset, load_dataset
-from terraseek.training import KnowledgeMode, Recipe, evaluate_captions, mine_concepts, train
+from terraseek.training import KnowledgeMode, Recipe, evaluate_captions, mine_concepts, resolve_precision, train
 
 HERE = Path(__file__).parent
 RECIPE = HERE.parent / "recipes" / "rsicd10k-kamcl.toml"
@@ -105,7 +105,7 @@ ROWS = (
     Row("published", PUBLISHED, SEEDS),
     Row("corrected", CORRECTED, SEEDS),
     Row("final", {}, SEEDS),
-    Row("unbanked", UNBANKED, SEEDS),  # the same training as final's, exported without the bank
+    Row("unbanked", UNBANKED, SEEDS),
     Row("final, concept scores apart", {"concepts.apart": True}, SEEDS),
     Row("final with the backbone's features, a tenth of the alignment", POOLED, SEEDS),
     Row("published, triplet summed", PUBLISHED | SUMMED),
@@ -241,6 +241,12 @@ class Study:
             print(f"{self.name:12} {row.name:40} seed {seed}: test mR {kept['scores']['mR']:.2f}", flush=True)
         return kept["scores"]  # type: ignore[no-any-return]
 
+    def machines(self, rows: tuple[Row, ...]) -> list[str]:
+        """What the kept runs of these rows were trained on."""
+        runs = self.store.runs()
+        keys = [key_of(self.config(row, seed)) for row in rows for seed in row.seeds]
+        return sorted({runs[key]["machine"] for key in keys if key in runs})
+
     def _run(self, row: Row, seed: int, key: str) -> dict[str, Any]:
         assert self.dataset is not None
         recipe = recipe_of(row, self.name, self.dataset.splits["train"], seed, self.size, self.epochs)
@@ -255,6 +261,7 @@ class Study:
             "epoch": run.best_epoch,
             "seconds": round(run.seconds),
             "machine": describe_machine(),
+            "precision": resolve_precision(recipe.trainer),
         }
 
     def table(self, rows: tuple[Row, ...]) -> str:
@@ -332,7 +339,7 @@ def main() -> None:
         splits = "/".join(str(count) for count in study.dataset.splits.values())
         heading = (
             f"## {name}: train/val/test {splits}, split {study.dataset.split_hash[:12]}, {size} px, {epochs} epochs, "
-            f"{describe_machine()}"
+            f"{'; '.join(study.machines(rows))}"
         )
         if table := study.table(rows):
             tables += [heading, table]

@@ -10,7 +10,7 @@ from .evaluation import embed_dataset, evaluate_model
 from .front import FrontLayout, FrontSplit
 from .knowledge import Knowledge, KnowledgeMode, mine_captions, mine_concepts
 from .recipe import Recipe, load_recipe, resolve_recipe
-from .run import Run, preview, train
+from .run import Run, preview, resolve_precision, train
 from .samplers import (
     BatchSampler,
     Coverage,
@@ -81,6 +81,7 @@ __all__ = [
     "mine_concepts",
     "preview",
     "repeat_factors",
+    "resolve_precision",
     "resolve_recipe",
     "train",
 ]
