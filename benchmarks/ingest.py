@@ -11,8 +11,8 @@ greater share of its speed than that; with the network on one core of two, the r
 Scenes: the package's single-band files (uncompressed TIFFs in spite of their ending .jp2, 16 bits), 1,947 x 1,933
 pixels, in chips of 64; and the same three bands repeated 4 x 4 times as one GeoTIFF in tiles of 512, in chips of 256,
 what `archive add` cuts by itself: with 16 bits a sample deflated, with 16 bits as they are, and with 8 bits deflated.
-None of these has overviews. For each, too: what GDAL alone takes of the processor to read the scene once, and the share that would be left to the encoder if an
-ingest did nothing else beside it.
+None of these has overviews. For each, too: what GDAL alone takes of the processor to read the scene once, and the share
+that would be left to the encoder if an ingest did nothing else beside it.
 """
 
 from __future__ import annotations
