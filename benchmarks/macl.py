@@ -30,7 +30,6 @@ import torch
 
 import _finetune
 from _finetune import Images
-from _machine import describe_machine
 from _plots import plot_fronts, plot_labels
 from _probe import SCHEDULE, Features, finish, load_features
 from _settings import ABLATION, COMPETITORS, FINETUNED, FROZEN, MACL, QUICK
@@ -153,7 +152,7 @@ def compared(title: str, rows: Sequence[Row], lead: float) -> list[str]:
 def report(store: Store, everything: Sequence[Features], arguments: argparse.Namespace) -> list[str]:
     """All tables of what is kept; draws the figures where they are wanted."""
     schedule = ", ".join(f"{name} {value}" for name, value in SCHEDULE.items())
-    parts = [f"Schedule: {schedule}. Machine: {describe_machine()}, one thread."]
+    parts = [f"Schedule: {schedule}; one thread."]
     tables = {}
     for data in everything:
         sizes = "/".join(str(len(labels)) for _, labels in data.parts.values())
