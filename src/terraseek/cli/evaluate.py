@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["By", "compare", "evaluate"]
 
-_TOO_FEW = "too few queries"
-
 
 class By(StrEnum):
     """What decides whether an answer is right."""
@@ -171,8 +169,10 @@ def _cell(value: float, digits: int, form: str = "") -> str:
     return "–" if math.isnan(value) else f"{value:{form}.{digits}f}"
 
 
-def _between(low: float, high: float, digits: int) -> str:
-    return _TOO_FEW if math.isnan(low) else f"{low:.{digits}f} .. {high:.{digits}f}"
+def _between(low: float | None, high: float | None, digits: int, form: str = "") -> str:
+    if low is None or high is None or math.isnan(low):
+        return "too few queries"
+    return f"{_cell(low, digits, form)} .. {_cell(high, digits, form)}"
 
 
 def _show_captions(found: ImageTextEvaluation, provenance: Provenance) -> None:
@@ -230,7 +230,7 @@ def compare(
             _spread(entry.a, entry.a_std),
             _spread(entry.b, entry.b_std),
             _cell(entry.difference, 4, "+"),
-            _interval(entry),
+            _between(entry.low, entry.high, 4, "+"),
             _cell(entry.p_holm, 4),
         )
         for entry in found
@@ -239,10 +239,6 @@ def compare(
         say(f"{len(sides[0])} and {len(sides[1])} seeds: ± is the deviation over seeds, the interval is over queries")
     show_table("", ("measure", "A", "B", "B - A", "95 % interval", "p (Holm)"), rows)
     _say_what_is_not_known(found)
-
-
-def _interval(entry: Comparison) -> str:
-    return _TOO_FEW if entry.low is None else f"{entry.low:+.4f} .. {entry.high:+.4f}"
 
 
 def _say_what_is_not_known(found: Sequence[Comparison]) -> None:

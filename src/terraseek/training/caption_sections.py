@@ -155,13 +155,13 @@ class ObjectivesConfig:
     variant: Literal["default", "published"] = "default"
 
     def __post_init__(self) -> None:
-        embedding = (self.contrast, self.triplet, self.labels)
+        terms = self.terms()
         check(
-            any(term.weight > 0 for term in embedding),
+            bool(terms.keys() - {"alignment"}),
             "contrast, triplet and labels all have weight 0: give one of them a weight",
         )
         check(
-            any(term.weight > 0 and term.first_epoch == 0 for term in (*embedding, self.alignment)),
+            any(term.first_epoch == 0 for term in terms.values()),
             "no objective counts in epoch 0: give one of them first_epoch 0",
         )
         check(not self.labels.options, "labels.options have no effect: options of the loss on labels are loss.options")
