@@ -62,6 +62,8 @@ def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def test_interrupt_while_modules_are_read_is_130_and_quiet(start: str) -> None:
     code = (
         "import os, runpy, signal, sys\n"
+        # A shell's background job, as these tests may be, hands on that Ctrl-C is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Interrupting:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
